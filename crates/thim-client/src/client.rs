@@ -1,0 +1,146 @@
+//! A blocking client of the own API: one request, one answer, a time limit, no retries.
+//! The command line uses it for `--service`; it never follows redirects and never sends the token
+//! anywhere but to the base URL it was given.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::Problem;
+
+/// Talks to one THIM service.
+pub struct Client {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+/// Why a call gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The answer is not what the API promises.
+    #[error("{url}: unexpected answer: {why}")]
+    Answer {
+        /// The URL asked.
+        url: String,
+        /// What was wrong with it.
+        why: String,
+    },
+    /// The service refused, and says why.
+    #[error("{} ({}){}", .0.title, .0.status, .0.detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default())]
+    Problem(Problem),
+    /// The service could not be reached.
+    #[error("{url}: {why}")]
+    Unreachable {
+        /// The URL asked.
+        url: String,
+        /// The transport's words.
+        why: String,
+    },
+}
+
+impl Client {
+    /// A client of the service at `base` (scheme, host and port), with the bearer `token` for acts
+    /// that change something. `extra_roots` are PEM certificates to trust beside the system's.
+    pub fn new(
+        base: &str,
+        token: Option<String>,
+        extra_roots: Option<&[u8]>,
+    ) -> Result<Self, ClientError> {
+        let mut tls = ureq::tls::TlsConfig::builder().unversioned_rustls_crypto_provider(
+            rustls::crypto::aws_lc_rs::default_provider().into(),
+        );
+        tls = match extra_roots {
+            None => tls.root_certs(ureq::tls::RootCerts::PlatformVerifier),
+            Some(pem) => {
+                let roots: Vec<ureq::tls::Certificate<'static>> = ureq::tls::parse_pem(pem)
+                    .filter_map(|item| match item {
+                        Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
+                        _ => None,
+                    })
+                    .collect();
+                if roots.is_empty() {
+                    return Err(ClientError::Answer {
+                        url: base.to_owned(),
+                        why: "no certificate in the CA file".to_owned(),
+                    });
+                }
+                tls.root_certs(ureq::tls::RootCerts::new_with_certs(&roots))
+            }
+        };
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls.build())
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("thim/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        })
+    }
+
+    /// GET `path`, an own-API path with query.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", &format!("Bearer {token}"));
+        }
+        read(&url, request.call())
+    }
+
+    /// POST `body` as JSON to `path`.
+    pub fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.post(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", &format!("Bearer {token}"));
+        }
+        read(&url, request.send_json(body))
+    }
+}
+
+fn read<T: DeserializeOwned>(
+    url: &str,
+    result: Result<http::Response<ureq::Body>, ureq::Error>,
+) -> Result<T, ClientError> {
+    let mut response = result.map_err(|error| ClientError::Unreachable {
+        url: url.to_owned(),
+        why: error.to_string(),
+    })?;
+    let status = response.status();
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(ANSWER_LIMIT_BYTES)
+        .read_to_string()
+        .map_err(|error| ClientError::Answer {
+            url: url.to_owned(),
+            why: error.to_string(),
+        })?;
+    if !status.is_success() {
+        return Err(match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => ClientError::Problem(problem),
+            Err(_) => ClientError::Answer {
+                url: url.to_owned(),
+                why: format!("status {status}"),
+            },
+        });
+    }
+    serde_json::from_str(&text).map_err(|error| ClientError::Answer {
+        url: url.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+/// An operator waits no longer than this; a refresh of a large fleet is paced by budgets and may take minutes.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// Listings are paged well below this.
+const ANSWER_LIMIT_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,0 +1,16 @@
+//! What THIM says on the wire, and a small blocking client that asks it.
+//!
+//! The types here are the own API (`/thim/v1/...`) and the shapes the command line prints with
+//! `--json`; both read the same, so a script may move from one to the other. Vendor surfaces
+//! (`/sgx/certification/...`) are not here: their shapes belong to the vendors.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod wire;
+
+pub use client::{Client, ClientError};
+pub use wire::{
+    EditionSummary, EventRecord, ImportFile, ImportReport, ImportRequest, KeyStatus, Problem,
+    RefreshReport, RefreshStep, Refused, Status, TransitionRecord,
+};

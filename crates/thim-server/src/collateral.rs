@@ -1,0 +1,697 @@
+//! The story of a request for collateral, top to bottom: choose the number, look at what is published, look
+//! into the store, ask an upstream, and say plainly why there is nothing. The other half of the story, how a
+//! document comes to be published, is in `admission`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use thim_verify::{
+    Artefact, ArtefactKey, Content, Issuers, Kind, Tee, TrustAnchors, UnixTime, Verified,
+};
+
+use crate::baseline::Choice;
+use crate::clock::Clock;
+use crate::flight::Flights;
+use crate::freshness::{self, Freshness};
+use crate::metrics::Metrics;
+use crate::ready::Ready;
+use crate::sentinel;
+use crate::store::{Store, StoreError};
+use crate::upstream::{ConfigError, FetchError, Fill, Intel, Lane, Request, Wanted};
+use crate::view::{Published, Resolved, Subject, View};
+
+/// The keeper of collateral: store, published view, upstreams.
+pub struct Collateral {
+    pub(crate) store: Arc<Store>,
+    pub(crate) published: Published,
+    pub(crate) issuers: ArcSwap<Issuers>,
+    pub(crate) root_crl: ArcSwapOption<Verified<Artefact>>,
+    // One admission at a time: what is judged against a history must be judged against all of it.
+    pub(crate) admission: tokio::sync::Mutex<()>,
+    pub(crate) held: Mutex<BTreeSet<ArtefactKey>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) flights: Flights<Ask, Refusal>,
+    pub(crate) backoff: crate::refresh::Backoff,
+    pub(crate) fmspcs: ArcSwapOption<(UnixTime, bytes::Bytes)>,
+    intel: Intel,
+    fill: Fill,
+    freshness: freshness::Config,
+    sentinel: sentinel::Config,
+    read_only: bool,
+}
+
+/// What the keeper is made of.
+pub struct Settings<'a> {
+    /// Where the store is.
+    pub data: &'a Path,
+    /// The trusted roots.
+    pub anchors: TrustAnchors,
+    /// Upstreams.
+    pub intel: &'a crate::upstream::Config,
+    /// Polls, ages and graces.
+    pub freshness: freshness::Config,
+    /// Holds.
+    pub sentinel: sentinel::Config,
+    /// For the upstream edge.
+    pub clock: Clock,
+    /// True where the clock was chosen by hand: an instant before the newest admission then makes a
+    /// read-only view; a system clock that is behind is only warned of.
+    pub view_past: bool,
+}
+
+/// Why the keeper could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A wrong configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a caller wants.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Ask {
+    /// A list or a CRL.
+    Artefact(ArtefactKey),
+    /// The FMSPCs the vendor knows.
+    Fmspcs,
+    /// An identity or TCB info, under a number.
+    Subject(Subject, Choice),
+}
+
+/// An edition to serve.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The prepared response.
+    pub ready: Arc<Ready>,
+    /// How fresh it is.
+    pub freshness: Freshness,
+    /// True where it was published before the request came.
+    pub hit: bool,
+    /// How its number was chosen, where it has one.
+    pub resolved: Option<Resolved>,
+}
+
+/// Why there is nothing to serve.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The vendor has none.
+    #[error("the vendor has none for {what}")]
+    Absent {
+        /// What was asked for.
+        what: String,
+    },
+    /// Too much is being fetched at once.
+    #[error("too many fetches at once")]
+    Busy {
+        /// Seconds.
+        retry_after_secs: i64,
+    },
+    /// What is held ended too long ago, and nothing newer is to be had.
+    #[error("{what} is expired since {since}; {why}")]
+    Expired {
+        /// What was asked for.
+        what: String,
+        /// Its next update.
+        since: UnixTime,
+        /// Why there is nothing newer.
+        why: String,
+        /// True where nobody is to be asked.
+        offline: bool,
+    },
+    /// Not in the store, and nobody is to be asked.
+    #[error("{what} is not held, and nothing is fetched: {why}")]
+    NotHeld {
+        /// What was asked for.
+        what: String,
+        /// Why nobody is asked.
+        why: &'static str,
+    },
+    /// The vendor has withdrawn the number.
+    #[error("{what} is withdrawn by the vendor")]
+    Retired {
+        /// What was asked for.
+        what: String,
+    },
+    /// The store failed.
+    #[error("the store cannot be read or written")]
+    Storage,
+    /// The upstream wants to be left alone, or our budget for it is used up.
+    #[error("{what}: {why}")]
+    Throttled {
+        /// What was asked for.
+        what: String,
+        /// Whose wish it is.
+        why: String,
+        /// Seconds.
+        retry_after_secs: i64,
+    },
+    /// No upstream answers.
+    #[error("{what} is not held, and no upstream answers: {why}")]
+    Unavailable {
+        /// What was asked for.
+        what: String,
+        /// What happened.
+        why: String,
+    },
+    /// Every upstream's answer was refused.
+    #[error("{what}: the upstream's answer is refused: {why}")]
+    Untrusted {
+        /// What was asked for.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// API version 3 is over at Intel, so nothing can be fetched for it.
+    #[error("{what} is not held, and Intel's API version 3 has ended")]
+    Version3 {
+        /// What was asked for.
+        what: String,
+    },
+}
+
+impl Collateral {
+    /// Opens the store, learns what is needed to answer, and publishes nothing yet: editions are verified
+    /// again and published when first asked for, so that a start with many of them is fast.
+    pub async fn open(
+        settings: Settings<'_>,
+        metrics: impl FnOnce(&[String]) -> Metrics,
+    ) -> Result<Arc<Self>, OpenError> {
+        let now = settings.clock.now();
+        let store = Arc::new(Store::open(settings.data, settings.anchors.fingerprint()).await?);
+        let newest = store.newest_admission().await?;
+        let behind = newest.filter(|newest| now < *newest);
+        let intel = Intel::new(settings.intel, &store, &settings.clock)?;
+        let names: Vec<String> = intel.all().map(|source| source.name().to_owned()).collect();
+        let collateral = Self {
+            store,
+            published: Published::default(),
+            issuers: ArcSwap::from_pointee(Issuers::new(settings.anchors)),
+            root_crl: ArcSwapOption::empty(),
+            admission: tokio::sync::Mutex::default(),
+            held: Mutex::default(),
+            metrics: Arc::new(metrics(&names)),
+            flights: Flights::new(),
+            backoff: crate::refresh::Backoff::default(),
+            fmspcs: ArcSwapOption::empty(),
+            fill: settings.intel.fill,
+            read_only: settings.view_past && behind.is_some(),
+            intel,
+            freshness: settings.freshness,
+            sentinel: settings.sentinel,
+        };
+        collateral.learn(now).await?;
+        if let Some(newest) = behind {
+            tracing::warn!(clock = %now, newest_admission = %newest, read_only = collateral.read_only,
+                "the clock is behind the newest admission of the store");
+        }
+        Ok(Arc::new(collateral))
+    }
+
+    /// The answer at `now` from what is published: no lock, no disk, no waiting.
+    pub fn peek(&self, ask: Ask, now: UnixTime) -> Option<Answer> {
+        let view = self.published.load();
+        let (key, resolved) = locate(&view, ask, now)?;
+        let ready = view.ready.get(&key)?;
+        let freshness = ready.freshness(now)?;
+        Some(Answer {
+            ready: Arc::clone(ready),
+            freshness,
+            hit: true,
+            resolved,
+        })
+    }
+
+    /// The answer at `now`, from wherever it is to be had.
+    pub async fn answer(self: &Arc<Self>, ask: Ask, now: UnixTime) -> Result<Answer, Refusal> {
+        if let Some(answer) = self.peek(ask, now) {
+            return Ok(answer);
+        }
+        if let Some(answer) = self.from_store(ask, now).await? {
+            return Ok(answer);
+        }
+        if let Some(failure) = self.flights.recent_failure(&ask, now) {
+            return Err(failure);
+        }
+        let refusal = match self.may_fetch(ask) {
+            Err(refusal) => refusal,
+            Ok(()) => match self.fetch_in_time(ask, now).await {
+                Ok(()) => match self.peek(ask, now) {
+                    Some(answer) => {
+                        return Ok(Answer {
+                            hit: false,
+                            ..answer
+                        });
+                    }
+                    // What came is not what this ask resolves to now; only a moving list does that.
+                    None => Refusal::Busy {
+                        retry_after_secs: 1,
+                    },
+                },
+                Err(refusal) => refusal,
+            },
+        };
+        let refusal = self.explain(ask, refusal, now).await?;
+        let now_or_later = now.plus_secs(refusal.remembered_secs());
+        self.flights.remember(ask, refusal.clone(), now_or_later);
+        Err(refusal)
+    }
+
+    /// The vendor's list of FMSPCs, and how old it is in seconds; fetched again after an hour.
+    pub(crate) async fn fmspcs(
+        self: &Arc<Self>,
+        now: UnixTime,
+    ) -> Result<(Vec<crate::fmspcs::Row>, i64), Refusal> {
+        let ask = Ask::Fmspcs;
+        let kept = |at_most: i64| {
+            let kept = self
+                .fmspcs
+                .load_full()
+                .filter(|kept| now.since(kept.0) < at_most)?;
+            Some((
+                crate::fmspcs::read(&kept.1).unwrap_or_default(),
+                now.since(kept.0),
+            ))
+        };
+        if let Some(found) = kept(FMSPCS_SECS) {
+            return Ok(found);
+        }
+        let failure = match self.flights.recent_failure(&ask, now) {
+            Some(failure) => failure,
+            None => match self.may_fetch(ask).and(self.fetch_in_time(ask, now).await) {
+                Ok(()) => {
+                    return kept(FMSPCS_SECS).ok_or(Refusal::Busy {
+                        retry_after_secs: 1,
+                    });
+                }
+                Err(refusal) => {
+                    self.flights.remember(
+                        ask,
+                        refusal.clone(),
+                        now.plus_secs(refusal.remembered_secs()),
+                    );
+                    refusal
+                }
+            },
+        };
+        // An older list is better than none: FMSPCs are added and never taken away.
+        kept(i64::MAX).ok_or(failure)
+    }
+
+    /// Publishes what the store has for this ask, if it may be served.
+    async fn from_store(&self, ask: Ask, now: UnixTime) -> Result<Option<Answer>, Refusal> {
+        let Some((key, resolved)) = locate(&self.published.load(), ask, now) else {
+            return Ok(None);
+        };
+        if self.published.load().ready.contains_key(&key) {
+            // Published, and peek found it past its time.
+            return Ok(None);
+        }
+        let published = self
+            .publish(key, now)
+            .await
+            .map_err(|error| self.storage(&error))?;
+        let Some(ready) = published else {
+            return Ok(None);
+        };
+        Ok(ready.freshness(now).map(|freshness| Answer {
+            ready,
+            freshness,
+            hit: false,
+            resolved,
+        }))
+    }
+
+    fn may_fetch(&self, ask: Ask) -> Result<(), Refusal> {
+        let what = describe(ask);
+        if let Ask::Subject(Subject::TcbInfo { version: 2, .. }, _) = ask {
+            return Err(if self.fill == Fill::Lazy {
+                Refusal::Version3 { what }
+            } else {
+                Refusal::NotHeld {
+                    what,
+                    why: "no version 2 is imported",
+                }
+            });
+        }
+        let why = if self.read_only {
+            "this is a read-only view of the past"
+        } else if self.fill != Fill::Lazy {
+            "the fill mode is not lazy"
+        } else if self.intel.is_empty() {
+            "no upstream is configured"
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::NotHeld { what, why })
+    }
+
+    async fn fetch_in_time(self: &Arc<Self>, ask: Ask, now: UnixTime) -> Result<(), Refusal> {
+        match tokio::time::timeout(MISS_PATIENCE, self.fetch(ask, now)).await {
+            Ok(result) => result,
+            Err(_) => Err(Refusal::Unavailable {
+                what: describe(ask),
+                why: "no upstream answered in time".to_owned(),
+            }),
+        }
+    }
+
+    /// Fetches what `ask` wants, together with what is needed to choose its number and to judge its signer.
+    async fn fetch(self: &Arc<Self>, ask: Ask, now: UnixTime) -> Result<(), Refusal> {
+        let needs_list = matches!(ask, Ask::Subject(..)) && self.published.load().lists.is_empty();
+        let needs_root_crl =
+            ask != Ask::Artefact(ArtefactKey::RootCrl) && self.root_crl.load().is_none();
+        let list = async {
+            if needs_list {
+                let tee = if let Ask::Subject(Subject::TcbInfo { tee, .. }, _) = ask {
+                    tee
+                } else {
+                    Tee::Sgx
+                };
+                self.prepare(Ask::Artefact(ArtefactKey::EvaluationNumbers { tee }), now)
+                    .await;
+            }
+        };
+        let root_crl = async {
+            if needs_root_crl {
+                self.prepare(Ask::Artefact(ArtefactKey::RootCrl), now).await;
+            }
+        };
+        futures_util::future::join(list, root_crl).await;
+        // The list may just have told which number it is, and that may be held.
+        if needs_list
+            && (self.peek(ask, now).is_some() || self.from_store(ask, now).await?.is_some())
+        {
+            return Ok(());
+        }
+        self.fly(ask, now, Lane::Miss).await
+    }
+
+    /// Fetches something another fetch would like to have, for a bounded time, and remembers a failure.
+    async fn prepare(self: &Arc<Self>, ask: Ask, now: UnixTime) {
+        if self.flights.recent_failure(&ask, now).is_some() {
+            return;
+        }
+        if let Ok(Err(refusal)) =
+            tokio::time::timeout(PREPARE_PATIENCE, self.fly(ask, now, Lane::Miss)).await
+        {
+            let until = now.plus_secs(refusal.remembered_secs());
+            self.flights.remember(ask, refusal, until);
+        }
+    }
+
+    /// One fetch for all who ask for the same.
+    pub(crate) async fn fly(
+        self: &Arc<Self>,
+        ask: Ask,
+        now: UnixTime,
+        lane: Lane,
+    ) -> Result<(), Refusal> {
+        let request = Request {
+            wanted: wanted(
+                ask,
+                locate(&self.published.load(), ask, now),
+                &self.published.load(),
+            ),
+        };
+        let this = Arc::clone(self);
+        self.flights
+            .join(ask, move || async move {
+                this.ask_upstreams(ask, request, lane).await
+            })
+            .await
+            .unwrap_or(Err(Refusal::Busy {
+                retry_after_secs: 1,
+            }))
+    }
+
+    /// Asks one source after the other until one gives what is admitted.
+    async fn ask_upstreams(
+        self: Arc<Self>,
+        ask: Ask,
+        request: Request,
+        lane: Lane,
+    ) -> Result<(), Refusal> {
+        let mut failures = Vec::new();
+        for source in self.intel.sources_for(&request) {
+            let (result, turn) = source.get(&request, lane).await;
+            self.note_upstream(source, turn, &result).await;
+            match result {
+                Err(error) => failures.push(Refusal::from_fetch(ask, &error)),
+                Ok(fetched) => match self.take(ask, &request, source.name(), fetched).await {
+                    Ok(()) => return Ok(()),
+                    Err(refusal) => {
+                        self.metrics.upstream(source.name(), "refused");
+                        failures.push(refusal);
+                    }
+                },
+            }
+        }
+        Err(Refusal::gravest(ask, failures))
+    }
+
+    /// Adds to a refusal what the store knows: an edition that ended is worth saying.
+    async fn explain(&self, ask: Ask, refusal: Refusal, now: UnixTime) -> Result<Refusal, Refusal> {
+        let Some((key, resolved)) = locate(&self.published.load(), ask, now) else {
+            return Ok(refusal);
+        };
+        let offline = matches!(refusal, Refusal::NotHeld { .. });
+        let editions = self
+            .store
+            .editions_of(key)
+            .await
+            .map_err(|error| self.storage(&error))?;
+        let ended = editions
+            .iter()
+            .filter(|row| {
+                matches!(
+                    row.state,
+                    sentinel::State::Current | sentinel::State::Archived
+                ) && row.issued <= now
+            })
+            .max_by_key(|row| row.issued);
+        let why_number = |text: String| match (resolved, ask) {
+            (Some(resolved), Ask::Subject(_, Choice::Standard)) if !resolved.without_list => {
+                format!("standard is {}, {text}", resolved.number)
+            }
+            _ => text,
+        };
+        Ok(match ended {
+            Some(row) if now >= row.next_update => Refusal::Expired {
+                what: key.to_string(),
+                since: row.next_update,
+                why: why_number(refusal.to_string()),
+                offline,
+            },
+            _ => match refusal {
+                Refusal::Unavailable { what, why } => Refusal::Unavailable {
+                    why: why_number(format!("which is not held for it; {why}")),
+                    what,
+                },
+                other => other,
+            },
+        })
+    }
+
+    /// Is this a view of the past that admits nothing?
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// How misses are filled.
+    pub fn fill(&self) -> Fill {
+        self.fill
+    }
+
+    /// The trusted roots.
+    pub fn anchors(&self) -> TrustAnchors {
+        self.issuers.load().anchors().clone()
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The view in force.
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.published.load()
+    }
+
+    /// The series.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The sources.
+    pub fn intel(&self) -> &Intel {
+        &self.intel
+    }
+
+    /// The settings of a kind.
+    pub fn policy(&self, kind: Kind) -> freshness::KindPolicy {
+        self.freshness.of(kind)
+    }
+
+    pub(crate) fn sentinel_policy(&self, kind: Kind) -> sentinel::Policy {
+        sentinel::Policy {
+            hold_secs: self.sentinel.hold.secs(),
+            serve_expired: self.policy(kind).serve_expired,
+        }
+    }
+
+    pub(crate) fn storage(&self, error: &StoreError) -> Refusal {
+        self.metrics.store_failed();
+        tracing::error!(error = %error, "the store failed; what is published stays");
+        Refusal::Storage
+    }
+
+    /// How many keys have something held back.
+    pub fn held_keys(&self) -> BTreeSet<ArtefactKey> {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Which key answers, and how its number was chosen.
+fn locate(view: &View, ask: Ask, now: UnixTime) -> Option<(ArtefactKey, Option<Resolved>)> {
+    match ask {
+        Ask::Artefact(key) => Some((key, None)),
+        Ask::Fmspcs => None,
+        Ask::Subject(subject, choice) => {
+            let resolved = view.resolve(subject, choice, now)?;
+            Some((subject.key(resolved.number), Some(resolved)))
+        }
+    }
+}
+
+/// What to ask an upstream for. By number where a list tells it: nothing then answers with another.
+fn wanted(ask: Ask, located: Option<(ArtefactKey, Option<Resolved>)>, view: &View) -> Wanted {
+    match ask {
+        Ask::Artefact(ArtefactKey::EvaluationNumbers { tee }) => Wanted::EvaluationNumbers { tee },
+        Ask::Artefact(ArtefactKey::PckCrl { ca }) => Wanted::PckCrl { ca },
+        Ask::Artefact(ArtefactKey::RootCrl) => Wanted::RootCrl,
+        Ask::Artefact(ArtefactKey::EnclaveIdentity {
+            enclave, number, ..
+        }) => Wanted::EnclaveIdentity {
+            enclave,
+            choice: Choice::Number(number),
+        },
+        Ask::Artefact(ArtefactKey::TcbInfo {
+            tee, fmspc, number, ..
+        }) => Wanted::TcbInfo {
+            tee,
+            fmspc,
+            choice: Choice::Number(number),
+        },
+        Ask::Fmspcs => Wanted::Fmspcs,
+        Ask::Subject(subject, choice) => {
+            let choice = match located {
+                Some((_, Some(resolved))) if !view.lists.is_empty() => {
+                    Choice::Number(resolved.number)
+                }
+                _ => choice,
+            };
+            match subject {
+                Subject::EnclaveIdentity { enclave } => Wanted::EnclaveIdentity { enclave, choice },
+                Subject::TcbInfo { tee, fmspc, .. } => Wanted::TcbInfo { tee, fmspc, choice },
+            }
+        }
+    }
+}
+
+fn describe(ask: Ask) -> String {
+    match ask {
+        Ask::Artefact(key) => key.to_string(),
+        Ask::Fmspcs => "fmspcs".to_owned(),
+        Ask::Subject(subject, Choice::Early) => format!("{subject} early"),
+        Ask::Subject(subject, Choice::Number(number)) => format!("{subject} number {number}"),
+        Ask::Subject(subject, Choice::Standard) => format!("{subject} standard"),
+    }
+}
+
+impl Refusal {
+    fn from_fetch(ask: Ask, error: &FetchError) -> Self {
+        let what = describe(ask);
+        match error {
+            FetchError::Absent => Self::Absent { what },
+            FetchError::Budget { retry_after_secs }
+            | FetchError::Throttled { retry_after_secs } => Self::Throttled {
+                what,
+                why: error.to_string(),
+                retry_after_secs: *retry_after_secs,
+            },
+            FetchError::Retired => Self::Retired { what },
+            FetchError::Storage => Self::Storage,
+            FetchError::Unavailable { why } => Self::Unavailable {
+                what,
+                why: why.clone(),
+            },
+        }
+    }
+
+    /// What to say of several sources' failures: "there is none" only where all say so, since a PCCS says it
+    /// of everything it has not fetched; else what gives the most hope.
+    fn gravest(ask: Ask, failures: Vec<Self>) -> Self {
+        let rank = |refusal: &Self| match refusal {
+            Self::Storage => 6,
+            Self::Untrusted { .. } => 5,
+            Self::Throttled { .. } => 4,
+            Self::Busy { .. } => 3,
+            Self::Unavailable { .. } => 2,
+            Self::Retired { .. } => 1,
+            Self::Absent { .. }
+            | Self::Expired { .. }
+            | Self::NotHeld { .. }
+            | Self::Version3 { .. } => 0,
+        };
+        failures
+            .into_iter()
+            .max_by_key(rank)
+            .unwrap_or_else(|| Self::NotHeld {
+                what: describe(ask),
+                why: "no upstream is configured",
+            })
+    }
+
+    /// How long to believe it without asking again, in seconds.
+    const fn remembered_secs(&self) -> i64 {
+        match self {
+            Self::Absent { .. } | Self::Retired { .. } => 60,
+            Self::Busy { .. } | Self::Storage => 1,
+            Self::Expired { .. } | Self::Unavailable { .. } | Self::Untrusted { .. } => 5,
+            Self::NotHeld { .. } | Self::Version3 { .. } => 2,
+            Self::Throttled {
+                retry_after_secs, ..
+            } => {
+                if *retry_after_secs < 60 {
+                    *retry_after_secs
+                } else {
+                    60
+                }
+            }
+        }
+    }
+}
+
+/// The list a number hangs on: an edition of it.
+pub(crate) fn as_list(artefact: &Artefact) -> Option<&thim_verify::EvaluationNumbers> {
+    match artefact.content() {
+        Content::EvaluationNumbers(list) => Some(list),
+        Content::Crl(_) | Content::EnclaveIdentity(_) | Content::TcbInfo(_) => None,
+    }
+}
+
+/// The list of FMSPCs changes a few times a year.
+const FMSPCS_SECS: i64 = 3600;
+/// A miss waits no longer than this for the list and the root CRL that come before it.
+const PREPARE_PATIENCE: Duration = Duration::from_secs(2);
+/// "Misses answer within a bounded time": 10 s with some to spare. The flight goes on without the caller.
+const MISS_PATIENCE: Duration = Duration::from_millis(9_500);

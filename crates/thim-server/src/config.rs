@@ -1,0 +1,169 @@
+//! The configuration: one TOML file, every key optional, unknown keys refused. Each part's settings sit
+//! beside the part; this file gathers them. Secrets are named by path and never stand here.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thim_verify::TrustAnchors;
+
+use crate::{freshness, listen, sentinel, tls, upstream};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The directory of the store, the keys and the tokens. Default `./thim-data`.
+    pub data: PathBuf,
+    /// Plain HTTP.
+    pub http: Http,
+    /// HTTPS.
+    pub https: tls::Config,
+    /// Limits of both listeners.
+    pub limits: listen::Limits,
+    /// Intel's upstreams.
+    pub intel: upstream::Config,
+    /// Polls, ages and graces.
+    pub freshness: freshness::Config,
+    /// Holds.
+    pub sentinel: sentinel::Config,
+    /// Trusted roots.
+    pub trust: Trust,
+    /// The own API.
+    pub api: Api,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[http]`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port, or `"off"`. Default `127.0.0.1:8080`.
+    pub listen: String,
+}
+
+/// `[trust]`: replaces the pinned roots, for pre-production CPUs and tests. Start-up and the status say so loudly.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trust {
+    /// PEM files with self-signed roots that replace Intel's. Relative paths count from the configuration file.
+    pub intel_roots: Vec<PathBuf>,
+}
+
+/// `[api]`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// A file with the bearer token for acts that change something. Default: `admin.token` in the data directory, made at first start.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `"human"` or `"json"`.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file it names cannot be read.
+    #[error("{path}: {why}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's or the parser's words.
+        why: String,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "./thim-data".into(),
+            http: Http::default(),
+            https: tls::Config::default(),
+            limits: listen::Limits::default(),
+            intel: upstream::Config::default(),
+            freshness: freshness::Config::default(),
+            sentinel: sentinel::Config::default(),
+            trust: Trust::default(),
+            api: Api::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file, or gives the defaults where none is named.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let failed = |why: String| ConfigError::File {
+            path: path.to_owned(),
+            why,
+        };
+        let length = std::fs::metadata(path)
+            .map_err(|error| failed(error.to_string()))?
+            .len();
+        if length > FILE_LIMIT_BYTES {
+            return Err(failed(format!(
+                "{length} bytes; the limit is {FILE_LIMIT_BYTES}"
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        let base = path.parent().unwrap_or_else(|| Path::new("."));
+        for root in &mut config.trust.intel_roots {
+            *root = base.join(&*root);
+        }
+        Ok(config)
+    }
+
+    /// The roots to trust: Intel's pinned key, or the files of `[trust]`.
+    pub fn anchors(&self) -> Result<TrustAnchors, ConfigError> {
+        if self.trust.intel_roots.is_empty() {
+            return Ok(TrustAnchors::intel());
+        }
+        let mut pem = Vec::new();
+        for path in &self.trust.intel_roots {
+            let failed = |why: String| ConfigError::File {
+                path: path.clone(),
+                why,
+            };
+            pem.extend(std::fs::read(path).map_err(|error| failed(error.to_string()))?);
+            pem.push(b'\n');
+            if let Err(error) = TrustAnchors::from_pem(&pem) {
+                return Err(failed(error.to_string()));
+            }
+        }
+        TrustAnchors::from_pem(&pem).map_err(|error| ConfigError::File {
+            path: PathBuf::from("[trust]"),
+            why: error.to_string(),
+        })
+    }
+}
+
+const FILE_LIMIT_BYTES: u64 = 1024 * 1024;

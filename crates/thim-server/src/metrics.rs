@@ -1,0 +1,394 @@
+//! What operators watch. Every series exists at 0 from the start, so that an alert on a rate never misses
+//! the first occurrence. No label carries anything a caller made up: routes, results, kinds and configured
+//! upstreams only.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::sentinel::EVENT_NAMES;
+
+/// All series.
+pub struct Metrics {
+    registry: Registry,
+    requests: Vec<Vec<Counter>>,
+    upstream: Family<UpstreamResult, Counter>,
+    upstream_up: Family<UpstreamName, Gauge>,
+    events: Family<EventName, Counter>,
+    expires: Family<KeyLabel, Gauge>,
+    revoked: Family<KeyLabel, Gauge>,
+    connections: Gauge,
+    held: Gauge,
+    store_failures: Counter,
+}
+
+/// The routes that are counted apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// `crl?uri=`.
+    Crl,
+    /// TCB info.
+    Tcb,
+    /// Enclave identities.
+    Identity,
+    /// Lists of evaluation numbers.
+    EvaluationNumbers,
+    /// FMSPC list.
+    Fmspcs,
+    /// Unknown paths and methods.
+    None,
+    /// The own API.
+    Own,
+    /// Health and metrics.
+    Operations,
+    /// PCK CRLs.
+    PckCrl,
+    /// Root CRL.
+    RootCrl,
+}
+
+impl Route {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Crl,
+        Self::Tcb,
+        Self::Identity,
+        Self::EvaluationNumbers,
+        Self::Fmspcs,
+        Self::None,
+        Self::Own,
+        Self::Operations,
+        Self::PckCrl,
+        Self::RootCrl,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Crl => "crl",
+            Self::Tcb => "tcb",
+            Self::Identity => "identity",
+            Self::EvaluationNumbers => "tcbevaluationdatanumbers",
+            Self::Fmspcs => "fmspcs",
+            Self::None => "none",
+            Self::Own => "thim",
+            Self::Operations => "operations",
+            Self::PckCrl => "pckcrl",
+            Self::RootCrl => "rootcacrl",
+        }
+    }
+}
+
+/// How an answer came about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Result {
+    /// The caller's fault (4xx).
+    Client,
+    /// From memory.
+    Hit,
+    /// From the store or an upstream.
+    Miss,
+    /// Not modified (304).
+    NotModified,
+    /// Anything else that worked.
+    Ok,
+    /// Ours or the vendor's fault (5xx).
+    Server,
+}
+
+impl Result {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Client,
+        Self::Hit,
+        Self::Miss,
+        Self::NotModified,
+        Self::Ok,
+        Self::Server,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client-error",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::NotModified => "not-modified",
+            Self::Ok => "ok",
+            Self::Server => "server-error",
+        }
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RequestLabels {
+    route: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UpstreamResult {
+    upstream: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UpstreamName {
+    upstream: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct EventName {
+    event: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KeyLabel {
+    key: String,
+}
+
+/// What an upstream's answer is counted as.
+pub const UPSTREAM_RESULTS: [&str; 8] = [
+    "absent",
+    "budget",
+    "ok",
+    "refused",
+    "retired",
+    "storage",
+    "throttled",
+    "unavailable",
+];
+
+impl Metrics {
+    /// All series at 0, for these upstreams.
+    pub fn new(upstreams: &[String]) -> Self {
+        let mut registry = Registry::default();
+        let requests: Family<RequestLabels, Counter> = Family::default();
+        registry.register(
+            "thim_requests",
+            "Requests answered, by route and result",
+            requests.clone(),
+        );
+        let counters = Route::ALL
+            .iter()
+            .map(|route| {
+                Result::ALL
+                    .iter()
+                    .map(|result| {
+                        requests
+                            .get_or_create(&RequestLabels {
+                                route: route.name(),
+                                result: result.name(),
+                            })
+                            .clone()
+                    })
+                    .collect()
+            })
+            .collect();
+        let upstream: Family<UpstreamResult, Counter> = Family::default();
+        registry.register(
+            "thim_upstream_requests",
+            "Calls to upstreams, by result",
+            upstream.clone(),
+        );
+        let upstream_up: Family<UpstreamName, Gauge> = Family::default();
+        registry.register(
+            "thim_upstream_up",
+            "1 while an upstream answers, 0 while its breaker is open",
+            upstream_up.clone(),
+        );
+        for name in upstreams {
+            upstream_up
+                .get_or_create(&UpstreamName {
+                    upstream: name.clone(),
+                })
+                .set(1);
+            for result in UPSTREAM_RESULTS {
+                drop(upstream.get_or_create(&UpstreamResult {
+                    upstream: name.clone(),
+                    result,
+                }));
+            }
+        }
+        let events: Family<EventName, Counter> = Family::default();
+        registry.register("thim_events", "Events recorded, by name", events.clone());
+        for event in EVENT_NAMES {
+            drop(events.get_or_create(&EventName { event }));
+        }
+        let expires: Family<KeyLabel, Gauge> = Family::default();
+        registry.register(
+            "thim_artifact_expires_seconds",
+            "Unix time of the next update of each published artefact",
+            expires.clone(),
+        );
+        let revoked: Family<KeyLabel, Gauge> = Family::default();
+        registry.register(
+            "thim_crl_revoked_entries",
+            "Revoked serials of each published CRL",
+            revoked.clone(),
+        );
+        for key in [
+            "intel/pck-crl/platform",
+            "intel/pck-crl/processor",
+            "intel/root-crl",
+        ] {
+            drop(revoked.get_or_create(&KeyLabel {
+                key: key.to_owned(),
+            }));
+        }
+        let connections = Gauge::default();
+        registry.register(
+            "thim_connections",
+            "Open client connections",
+            connections.clone(),
+        );
+        let held = Gauge::default();
+        registry.register(
+            "thim_held_editions",
+            "Editions held back by the sentinel",
+            held.clone(),
+        );
+        let store_failures = Counter::default();
+        registry.register(
+            "thim_store_failures",
+            "Writes that the store refused",
+            store_failures.clone(),
+        );
+        Self {
+            registry,
+            requests: counters,
+            upstream,
+            upstream_up,
+            events,
+            expires,
+            revoked,
+            connections,
+            held,
+            store_failures,
+        }
+    }
+
+    /// Counts an answer. Two array look-ups and an atomic addition: the hit path calls this.
+    pub fn request(&self, route: Route, result: Result) {
+        if let Some(counter) = self
+            .requests
+            .get(route as usize)
+            .and_then(|row| row.get(result as usize))
+        {
+            counter.inc();
+        }
+    }
+
+    /// Counts an upstream's answer; `result` is one of [`UPSTREAM_RESULTS`].
+    pub fn upstream(&self, upstream: &str, result: &'static str) {
+        self.upstream
+            .get_or_create(&UpstreamResult {
+                upstream: upstream.to_owned(),
+                result,
+            })
+            .inc();
+    }
+
+    /// Says whether an upstream answers.
+    pub fn upstream_up(&self, upstream: &str, up: bool) {
+        self.upstream_up
+            .get_or_create(&UpstreamName {
+                upstream: upstream.to_owned(),
+            })
+            .set(i64::from(up));
+    }
+
+    /// Counts an event.
+    pub fn event(&self, event: &'static str) {
+        self.events.get_or_create(&EventName { event }).inc();
+    }
+
+    /// A published artefact's next update, and its revoked serials where it is a CRL.
+    pub fn published(&self, key: &str, next_update: i64, revoked: Option<usize>) {
+        self.expires
+            .get_or_create(&KeyLabel {
+                key: key.to_owned(),
+            })
+            .set(next_update);
+        if let Some(revoked) = revoked {
+            let revoked = i64::try_from(revoked).unwrap_or(i64::MAX);
+            self.revoked
+                .get_or_create(&KeyLabel {
+                    key: key.to_owned(),
+                })
+                .set(revoked);
+        }
+    }
+
+    /// An artefact is no longer published.
+    pub fn withdrawn(&self, key: &str) {
+        self.expires.remove(&KeyLabel {
+            key: key.to_owned(),
+        });
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    /// Editions held back.
+    pub fn held(&self, count: u64) {
+        self.held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A write that failed.
+    pub fn store_failed(&self) {
+        self.store_failures.inc();
+    }
+
+    /// The text exposition (OpenMetrics 1.0).
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if text::encode(&mut text, &self.registry).is_err() {
+            // Writing to a String does not fail; say so rather than show half a page.
+            text.clear();
+            let _ = writeln!(text, "# encoding failed\n# EOF");
+        }
+        text
+    }
+}
+
+/// Makes `Request-ID`s: 32 hex digits, different for 2^64 answers of a process, without a lock.
+pub struct RequestIds {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// From 16 random bytes.
+    pub fn new(random: [u8; 16]) -> Self {
+        let half = |range: std::ops::Range<usize>| {
+            random[range]
+                .iter()
+                .fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        Self {
+            seed: half(0..8),
+            next: AtomicU64::new(half(8..16)),
+        }
+    }
+
+    /// The next one.
+    pub fn next(&self) -> http::HeaderValue {
+        // An odd factor visits every number once before it repeats, and spreads neighbours.
+        let number = self
+            .next
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(self.seed ^ number).to_be_bytes());
+        bytes[8..].copy_from_slice(&number.to_be_bytes());
+        let text = data_encoding::HEXLOWER.encode(&bytes);
+        http::HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+            .unwrap_or_else(|_| http::HeaderValue::from_static("0"))
+    }
+}

@@ -1,0 +1,257 @@
+//! From outcomes to responses: statuses, PCCS's own texts, causes.
+//!
+//! Texts and statuses are PCCS's (`spec/intel-pcs-and-pccs.md` section 1.1), so that clients written for it
+//! understand; what PCCS cannot say stands in `THIM-Cause`, a structured field (RFC 9651): a token and parameters.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, IF_NONE_MATCH,
+    RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::{Either, Full};
+use thim_verify::UnixTime;
+
+use super::front::Body;
+use super::query::Invalid;
+use crate::collateral::{Answer, Refusal};
+use crate::ready::{CACHE_STATUS, Served, Shape};
+
+/// A 200 or 304 from a prepared edition.
+pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime) -> Response<Body> {
+    let Served {
+        mut headers,
+        body,
+        etag,
+    } = match answer.ready.serve(shape, answer.freshness, now) {
+        Ok(served) => served,
+        Err(error) => {
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                BUSY,
+                Some(cause("too-large", &error.to_string())),
+            );
+        }
+    };
+    if !answer.hit {
+        headers.insert(
+            CACHE_STATUS,
+            HeaderValue::from_static("THIM; fwd=miss; stored"),
+        );
+    }
+    if let Some(resolved) = answer.resolved
+        && (resolved.from_expired_list || resolved.without_list)
+    {
+        let list = if resolved.without_list {
+            "none"
+        } else {
+            "expired"
+        };
+        headers.insert(
+            THIM_BASELINE,
+            text(&format!("default; number={}; list={list}", resolved.number)),
+        );
+    }
+    let (status, body) = if matches(asked, &etag) {
+        headers.remove(CONTENT_TYPE);
+        (StatusCode::NOT_MODIFIED, Bytes::new())
+    } else {
+        (StatusCode::OK, body)
+    };
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// `If-None-Match` (RFC 9110 section 13.1.2): weak comparison, so a client's `W/` does not matter.
+fn matches(asked: &HeaderMap, etag: &HeaderValue) -> bool {
+    let same = |one: &[u8]| {
+        let one = one.trim_ascii();
+        one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == etag.as_bytes()
+    };
+    asked
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(same))
+}
+
+/// A wrong parameter: PCCS's 400, with the parameter and what was wanted in the cause.
+pub fn invalid(invalid: &Invalid) -> Response<Body> {
+    let detail = format!("{}: {}", invalid.name, invalid.why);
+    plain(
+        StatusCode::BAD_REQUEST,
+        "Invalid request parameters.",
+        Some(cause("invalid-parameter", &detail)),
+    )
+}
+
+/// Why there is nothing to serve. Details that name upstreams or files stay in the log.
+pub fn refusal(refusal: &Refusal) -> Response<Body> {
+    let detail = refusal.to_string();
+    let (status, body, token, retry) = match refusal {
+        Refusal::Absent { .. } => (StatusCode::NOT_FOUND, NO_DATA, "absent", None),
+        Refusal::Busy { retry_after_secs } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            BUSY,
+            "busy",
+            Some(*retry_after_secs),
+        ),
+        Refusal::Expired { offline: true, .. } => (StatusCode::NOT_FOUND, NO_DATA, "expired", None),
+        Refusal::Expired { offline: false, .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            BUSY,
+            "expired",
+            Some(RETRY_SECS),
+        ),
+        Refusal::NotHeld { .. } => (StatusCode::NOT_FOUND, NO_DATA, "not-held", None),
+        Refusal::Retired { .. } => (StatusCode::GONE, RETIRED, "retired", None),
+        Refusal::Storage => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            BUSY,
+            "storage",
+            Some(RETRY_SECS),
+        ),
+        Refusal::Throttled {
+            retry_after_secs, ..
+        } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            BUSY,
+            "throttled",
+            Some(*retry_after_secs),
+        ),
+        Refusal::Unavailable { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            BUSY,
+            "unavailable",
+            Some(RETRY_SECS),
+        ),
+        Refusal::Untrusted { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            BUSY,
+            "untrusted",
+            Some(RETRY_SECS),
+        ),
+        Refusal::Version3 { .. } => (StatusCode::GONE, VERSION_3, "version-3-ended", None),
+    };
+    let mut response = plain(status, body, Some(cause(token, &detail)));
+    if let Some(seconds) = retry {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, text(&seconds.max(1).to_string()));
+    }
+    response
+}
+
+/// Express's page for unknown paths and methods, which PCCS's users know.
+pub fn unknown(method: &http::Method, path: &str) -> Response<Body> {
+    let mut shown = String::with_capacity(path.len());
+    for character in path.chars() {
+        match character {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '"' => shown.push_str("&quot;"),
+            '\'' => shown.push_str("&#39;"),
+            other => shown.push(other),
+        }
+    }
+    let page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Error</title>\n</head>\n<body>\n\
+         <pre>Cannot {method} {shown}</pre>\n</body>\n</html>\n"
+    );
+    let mut response = plain(StatusCode::NOT_FOUND, "", None);
+    response.headers_mut().insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'"),
+    );
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    *response.body_mut() = Either::Left(Full::new(page.into()));
+    response
+}
+
+/// `OPTIONS` as Express answers it.
+pub fn options() -> Response<Body> {
+    let mut response = plain(StatusCode::OK, "GET,HEAD", None);
+    response
+        .headers_mut()
+        .insert(http::header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+    response
+}
+
+/// An unsigned JSON document of the vendor's.
+pub fn json(body: Bytes, max_age_secs: i64) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        CACHE_CONTROL,
+        text(&format!("max-age={}", max_age_secs.clamp(1, 86_400))),
+    );
+    response
+}
+
+/// A short text, labelled as PCCS labels its texts.
+pub fn plain(status: StatusCode, body: &'static str, cause: Option<HeaderValue>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(body.as_bytes()))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    if let Some(cause) = cause {
+        headers.insert(THIM_CAUSE, cause);
+    }
+    response
+}
+
+/// PCCS's warning on everything below `/sgx/certification/v3`.
+pub fn add_version_3_warning(response: &mut Response<Body>) {
+    response
+        .headers_mut()
+        .append(WARNING, HeaderValue::from_static(VERSION_3_WARNING));
+}
+
+/// A body that a HEAD request does not get; its length is told.
+pub fn without_body(mut response: Response<Body>) -> Response<Body> {
+    use hyper::body::Body as _;
+    if let Some(length) = response.body().size_hint().exact() {
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Either::Left(Full::new(Bytes::new()));
+    response
+}
+
+/// `token; detail="..."`, the detail cut and cleaned to what a structured string may hold.
+fn cause(token: &str, detail: &str) -> HeaderValue {
+    let clean: String = detail
+        .chars()
+        .filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\'))
+        .take(DETAIL_CHARS)
+        .collect();
+    text(&format!("{token}; detail=\"{clean}\""))
+}
+
+fn text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+/// Why there is nothing.
+pub const THIM_CAUSE: HeaderName = HeaderName::from_static("thim-cause");
+/// Which number answered, where no unexpired list told it.
+pub const THIM_BASELINE: HeaderName = HeaderName::from_static("thim-baseline");
+
+const NO_DATA: &str = "No cache data for this platform.";
+const BUSY: &str = "Server is currently unable to process the request.";
+const RETIRED: &str = "The requested TCB evaluation data number was withdrawn by the vendor.";
+const VERSION_3: &str = "The Intel PCS API version 3 reached planned EOL. Accordingly, collateral from this API version cannot be retrieved any longer.";
+const VERSION_3_WARNING: &str = "299 - \"PCS API version 3 is no longer available. Cached collateral downloaded from API version 3 is deprecated, will not be refreshed, and may expire. Please migrate to API version 4.\"";
+/// A vendor that is down is asked again after this many seconds.
+const RETRY_SECS: i64 = 5;
+/// Long enough for a key and a date, short enough for a header.
+const DETAIL_CHARS: usize = 300;

@@ -1,0 +1,178 @@
+//! The front door: every request comes here first. Vendor paths are answered at once where they can be;
+//! the own API goes through axum; the rest is Express's 404, as PCCS's users know it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use tower::ServiceExt;
+
+use super::own::{self, Service};
+use super::query::Query;
+use super::{answer, pcs};
+use crate::metrics::{RequestIds, Result as Counted, Route};
+
+/// A response's body: shared bytes, or what axum made.
+pub type Body = Either<Full<Bytes>, axum::body::Body>;
+
+/// Dispatches requests.
+pub struct Front {
+    service: Arc<Service>,
+    router: axum::Router,
+    request_ids: RequestIds,
+    request_timeout: Duration,
+    body_limit_bytes: usize,
+}
+
+impl Front {
+    /// The front door of `service`.
+    pub fn new(
+        service: Arc<Service>,
+        request_ids: RequestIds,
+        request_timeout: Duration,
+        body_limit_bytes: usize,
+    ) -> Self {
+        let router = own::router(&service, body_limit_bytes);
+        Self {
+            service,
+            router,
+            request_ids,
+            request_timeout,
+            body_limit_bytes,
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request_id = match request.headers().get(&REQUEST_ID) {
+            Some(given) if is_request_id(given) => given.clone(),
+            _ => self.request_ids.next(),
+        };
+        let head = *request.method() == Method::HEAD;
+        let mut response = match pcs::target(request.uri().path()) {
+            Some(target) => self.vendor(target, &request).await,
+            None => self.others(request, &request_id).await,
+        };
+        if head {
+            response = answer::without_body(response);
+        }
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, request_id);
+        if self.service.clock.is_simulated() {
+            headers.insert(THIM_CLOCK, HeaderValue::from_static("simulated"));
+        }
+        response
+    }
+
+    async fn vendor<B>(&self, target: pcs::Target<'_>, request: &Request<B>) -> Response<Body> {
+        let mut response = match *request.method() {
+            Method::GET | Method::HEAD => {
+                let now = self.service.clock.now();
+                let query = Query::parse(request.uri().query());
+                match pcs::at_once(&self.service, &target, &query, request.headers(), now) {
+                    Some(response) => response,
+                    None => {
+                        pcs::in_time(&self.service, &target, &query, request.headers(), now).await
+                    }
+                }
+            }
+            Method::OPTIONS => {
+                self.count(target.route(), StatusCode::OK);
+                answer::options()
+            }
+            _ => {
+                self.count(target.route(), StatusCode::NOT_FOUND);
+                answer::unknown(request.method(), request.uri().path())
+            }
+        };
+        if target.is_version_3() {
+            answer::add_version_3_warning(&mut response);
+        }
+        response
+    }
+
+    async fn others<B>(&self, request: Request<B>, request_id: &HeaderValue) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path = request.uri().path();
+        let route = if path.starts_with("/thim/") {
+            Route::Own
+        } else if path.starts_with("/healthz/") || path == "/metrics" {
+            Route::Operations
+        } else {
+            Route::None
+        };
+        if route == Route::None {
+            self.count(route, StatusCode::NOT_FOUND);
+            let mut response = answer::unknown(request.method(), path);
+            if path
+                .get(..21)
+                .is_some_and(|start| start.eq_ignore_ascii_case("/sgx/certification/v3"))
+            {
+                answer::add_version_3_warning(&mut response);
+            }
+            return response;
+        }
+        let request = request.map(axum::body::Body::new);
+        // An import is as long as its files; everything else is short.
+        let patience = if path_is_long(request.uri().path()) {
+            LONG_REQUEST
+        } else {
+            self.request_timeout
+        };
+        let response = match tokio::time::timeout(patience, self.router.clone().oneshot(request))
+            .await
+        {
+            Ok(Ok(response)) => response.map(Either::Right),
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                tracing::warn!(request.id = ?request_id, "a request of the own API took too long");
+                answer::plain(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The request took too long.",
+                    None,
+                )
+            }
+        };
+        self.count(route, response.status());
+        response
+    }
+
+    fn count(&self, route: Route, status: StatusCode) {
+        let result = if status.is_server_error() {
+            Counted::Server
+        } else if status.is_client_error() {
+            Counted::Client
+        } else {
+            Counted::Ok
+        };
+        self.service.collateral.metrics().request(route, result);
+    }
+
+    /// The most bytes a body may have, imports apart.
+    pub fn body_limit_bytes(&self) -> usize {
+        self.body_limit_bytes
+    }
+}
+
+fn path_is_long(path: &str) -> bool {
+    matches!(path, "/thim/v1/import" | "/thim/v1/refresh")
+}
+
+/// A caller's id is echoed if it is one: 1 to 128 visible characters.
+fn is_request_id(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const THIM_CLOCK: HeaderName = HeaderName::from_static("thim-clock");
+const LONG_REQUEST: Duration = Duration::from_secs(300);

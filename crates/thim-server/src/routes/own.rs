@@ -1,0 +1,463 @@
+//! The own API, health and metrics. Everything the command line does goes through here; reading is open
+//! (all of it is public vendor data and its history), changing wants the bearer token.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Deserialize;
+use thim_client::{
+    EditionSummary, EventRecord, ImportReport, ImportRequest, Problem, RefreshReport, Status,
+};
+use thim_verify::{ArtefactKey, Digest, UnixTime};
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use super::problem::{ProblemResponse, problem};
+use crate::clock::Clock;
+use crate::collateral::Collateral;
+use crate::intake;
+use crate::operations::{self, Released};
+use crate::refresh;
+
+/// What the routes answer from.
+pub struct Service {
+    /// The keeper of collateral.
+    pub collateral: Arc<Collateral>,
+    /// The service's clock: this is the edge where it is read.
+    pub clock: Clock,
+    /// Who may change something.
+    pub token: AdminToken,
+}
+
+/// The bearer token for acts that change something; only its SHA-256 is kept in memory.
+pub struct AdminToken(Digest);
+
+impl AdminToken {
+    /// From the token's text.
+    pub fn new(text: &str) -> Self {
+        Self(Digest::of(text.as_bytes()))
+    }
+
+    /// Compared in constant time.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let given = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        given.is_some_and(|given| {
+            aws_lc_rs::constant_time::verify_slices_are_equal(&Digest::of(given).0, &self.0.0)
+                .is_ok()
+        })
+    }
+}
+
+/// The router of everything that is not a vendor's path.
+pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
+    Router::new()
+        .route("/thim/v1/openapi.json", get(openapi_json))
+        .route("/thim/v1/status", get(status))
+        .route("/thim/v1/collateral", get(list))
+        .route("/thim/v1/collateral/show", get(show))
+        .route("/thim/v1/collateral/history", get(history))
+        .route("/thim/v1/editions/{id}/document", get(document))
+        .route("/thim/v1/editions/{id}/release", post(release))
+        .route("/thim/v1/events", get(events))
+        .route("/thim/v1/refresh", post(refresh_now))
+        .route(
+            "/thim/v1/import",
+            post(import).layer(DefaultBodyLimit::max(IMPORT_LIMIT_BYTES)),
+        )
+        .route("/healthz/live", get(healthy))
+        .route("/healthz/ready", get(healthy))
+        .route("/healthz/startup", get(healthy))
+        .route("/metrics", get(metrics))
+        .fallback(async || {
+            problem(
+                StatusCode::NOT_FOUND,
+                "No such resource",
+                "see /thim/v1/openapi.json",
+            )
+        })
+        .method_not_allowed_fallback(async || {
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "No such method here",
+                "see /thim/v1/openapi.json",
+            )
+        })
+        .layer(DefaultBodyLimit::max(body_limit_bytes))
+        .with_state(Arc::clone(service))
+}
+
+/// The OpenAPI description of the own API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "THIM",
+        description = "The own API of Trusted Hardware Identity Management."
+    ),
+    paths(
+        status,
+        list,
+        show,
+        history,
+        document,
+        release,
+        events,
+        refresh_now,
+        import
+    ),
+    components(schemas(
+        Problem,
+        Status,
+        EditionSummary,
+        EventRecord,
+        ImportRequest,
+        ImportReport,
+        RefreshReport,
+        RefreshRequest
+    ))
+)]
+struct Description;
+
+type Answer<T> = std::result::Result<Json<T>, ProblemResponse>;
+
+#[derive(Deserialize, IntoParams)]
+struct ListQuery {
+    /// Only this key.
+    key: Option<String>,
+    /// Only this state: current, superseded, held, quarantined or archived.
+    state: Option<String>,
+    /// As THIM knew it at this instant (RFC 3339).
+    known_at: Option<String>,
+    /// At most so many, 1 to 1000; 100 by default.
+    limit: Option<u32>,
+    /// Leave out so many first.
+    offset: Option<u32>,
+}
+
+#[derive(Deserialize, IntoParams)]
+struct KeyQuery {
+    /// The key.
+    key: String,
+    /// As THIM knew it at this instant (RFC 3339).
+    known_at: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+struct EventsQuery {
+    /// Only events after this number.
+    after: Option<i64>,
+    /// Only events of this key.
+    key: Option<String>,
+    /// At most so many, 1 to 1000; 100 by default.
+    limit: Option<u32>,
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct RefreshRequest {
+    /// Plan only.
+    dry_run: bool,
+    /// Everything that is kept fresh, due or not.
+    all: bool,
+}
+
+/// The service at a glance.
+#[utoipa::path(get, path = "/thim/v1/status", responses((status = 200, body = Status)))]
+async fn status(State(service): State<Arc<Service>>) -> Answer<Status> {
+    Ok(Json(
+        operations::status(
+            &service.collateral,
+            service.clock.is_simulated(),
+            service.clock.now(),
+        )
+        .await?,
+    ))
+}
+
+/// Editions, by key and issue date.
+#[utoipa::path(get, path = "/thim/v1/collateral", params(ListQuery),
+    responses((status = 200, body = [EditionSummary]), (status = 400, body = Problem)))]
+async fn list(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<ListQuery>,
+) -> Answer<Vec<EditionSummary>> {
+    let key = query
+        .key
+        .as_deref()
+        .map(|text| parsed::<ArtefactKey>("key", text))
+        .transpose()?;
+    let state = query
+        .state
+        .as_deref()
+        .map(|text| parsed("state", text))
+        .transpose()?;
+    let known_at = query
+        .known_at
+        .as_deref()
+        .map(|text| parsed::<UnixTime>("known_at", text))
+        .transpose()?;
+    let limit = limit(query.limit)?;
+    let now = service.clock.now();
+    Ok(Json(
+        operations::list(
+            &service.collateral,
+            key,
+            state,
+            now,
+            known_at,
+            limit,
+            query.offset.unwrap_or(0),
+        )
+        .await?,
+    ))
+}
+
+/// The edition served under a key, else its newest.
+#[utoipa::path(get, path = "/thim/v1/collateral/show", params(KeyQuery),
+    responses((status = 200, body = EditionSummary), (status = 404, body = Problem)))]
+async fn show(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<KeyQuery>,
+) -> Answer<EditionSummary> {
+    let key: ArtefactKey = parsed("key", &query.key)?;
+    let found = operations::show(&service.collateral, key, service.clock.now()).await?;
+    found.map(Json).ok_or_else(|| {
+        problem(
+            StatusCode::NOT_FOUND,
+            "Nothing is held under this key",
+            key.to_string(),
+        )
+    })
+}
+
+/// Every edition of a key with its changes of state.
+#[utoipa::path(get, path = "/thim/v1/collateral/history", params(KeyQuery),
+    responses((status = 200, body = [EditionSummary]), (status = 400, body = Problem)))]
+async fn history(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<KeyQuery>,
+) -> Answer<Vec<EditionSummary>> {
+    let key: ArtefactKey = parsed("key", &query.key)?;
+    let known_at = query
+        .known_at
+        .as_deref()
+        .map(|text| parsed::<UnixTime>("known_at", text))
+        .transpose()?;
+    Ok(Json(
+        operations::history(&service.collateral, key, service.clock.now(), known_at).await?,
+    ))
+}
+
+/// An edition's document, byte for byte.
+#[utoipa::path(get, path = "/thim/v1/editions/{id}/document",
+    params(("id" = String, Path, description = "SHA-256 of the signed bytes, lower hex")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), (status = 404, body = Problem)))]
+async fn document(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+) -> std::result::Result<Response, ProblemResponse> {
+    let id: Digest = parsed("id", &id)?;
+    match service.collateral.store().document(id).await? {
+        Some(body) => Ok(([(CONTENT_TYPE, "application/octet-stream")], body).into_response()),
+        None => Err(problem(
+            StatusCode::NOT_FOUND,
+            "No such edition",
+            id.to_string(),
+        )),
+    }
+}
+
+/// Events, oldest first.
+#[utoipa::path(get, path = "/thim/v1/events", params(EventsQuery), responses((status = 200, body = [EventRecord])))]
+async fn events(
+    State(service): State<Arc<Service>>,
+    Query(query): Query<EventsQuery>,
+) -> Answer<Vec<EventRecord>> {
+    let key = query
+        .key
+        .as_deref()
+        .map(|text| parsed::<ArtefactKey>("key", text))
+        .transpose()?;
+    Ok(Json(
+        operations::events(
+            &service.collateral,
+            query.after.unwrap_or(0),
+            key,
+            limit(query.limit)?,
+        )
+        .await?,
+    ))
+}
+
+/// Lets a held edition through.
+#[utoipa::path(post, path = "/thim/v1/editions/{id}/release",
+    params(("id" = String, Path, description = "SHA-256 of the signed bytes, or at least its first 8 digits")),
+    responses((status = 200, body = EditionSummary), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn release(
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<EditionSummary> {
+    admit(&service, &headers)?;
+    let now = service.clock.now();
+    match operations::release(&service.collateral, &id, "operator", now).await? {
+        Released::Done { key, id } => {
+            let found = operations::history(&service.collateral, key, now, None).await?;
+            let id = id.to_string();
+            found
+                .into_iter()
+                .find(|edition| edition.id == id)
+                .map(Json)
+                .ok_or_else(|| problem(StatusCode::NOT_FOUND, "No such edition", id))
+        }
+        Released::Ambiguous => Err(problem(
+            StatusCode::CONFLICT,
+            "More than one edition begins so",
+            "give more digits",
+        )),
+        Released::NotFound => Err(problem(
+            StatusCode::NOT_FOUND,
+            "No such edition",
+            "wanted at least 8 hex digits of an id",
+        )),
+        Released::NotHeld { state } => Err(problem(
+            StatusCode::CONFLICT,
+            "The edition is not held",
+            format!("it is {state}"),
+        )),
+    }
+}
+
+/// Asks the upstreams now.
+#[utoipa::path(post, path = "/thim/v1/refresh", request_body = RefreshRequest,
+    responses((status = 200, body = RefreshReport), (status = 401, body = Problem)))]
+async fn refresh_now(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    Json(request): Json<RefreshRequest>,
+) -> Answer<RefreshReport> {
+    if !request.dry_run {
+        admit(&service, &headers)?;
+    }
+    Ok(Json(
+        refresh::run(
+            &service.collateral,
+            &service.clock,
+            request.all,
+            request.dry_run,
+        )
+        .await?,
+    ))
+}
+
+/// Imports files.
+#[utoipa::path(post, path = "/thim/v1/import", request_body = ImportRequest,
+    responses((status = 200, body = ImportReport), (status = 401, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem)))]
+async fn import(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Answer<ImportReport> {
+    admit(&service, &headers)?;
+    if service.collateral.is_read_only() {
+        return Err(problem(
+            StatusCode::CONFLICT,
+            "A read-only view of the past",
+            "nothing can be imported into it",
+        ));
+    }
+    let request: ImportRequest = serde_json::from_slice(&body).map_err(|error| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            "No import request",
+            error.to_string(),
+        )
+    })?;
+    let mut gathered = intake::Gathered::default();
+    for file in request.files {
+        let bytes = data_encoding::BASE64
+            .decode(file.content.as_bytes())
+            .map_err(|error| {
+                problem(
+                    StatusCode::BAD_REQUEST,
+                    "A file's content is no base64",
+                    format!("{}: {error}", file.path),
+                )
+            })?;
+        gathered.add(&intake::File {
+            path: file.path,
+            bytes: bytes.into(),
+        });
+    }
+    let now = service.clock.now();
+    Ok(Json(
+        intake::import(&service.collateral, gathered, now, &mut |_, _| {}).await?,
+    ))
+}
+
+async fn openapi_json() -> Response {
+    Json(openapi()).into_response()
+}
+
+/// Live, started and ready are one here: the listeners open only when the store is open and known platforms
+/// can be served, and no vendor's outage changes that.
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    (
+        [(CONTENT_TYPE, kind)],
+        service.collateral.metrics().render(),
+    )
+        .into_response()
+}
+
+fn admit(service: &Service, headers: &HeaderMap) -> std::result::Result<(), ProblemResponse> {
+    if service.token.admits(headers) {
+        return Ok(());
+    }
+    Err(problem(
+        StatusCode::UNAUTHORIZED,
+        "This wants the bearer token",
+        "it is in admin.token of the data directory",
+    ))
+}
+
+fn parsed<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, ProblemResponse>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            "A parameter is wrong",
+            format!("{name}: {error}"),
+        )
+    })
+}
+
+fn limit(limit: Option<u32>) -> std::result::Result<u32, ProblemResponse> {
+    match limit.unwrap_or(100) {
+        limit @ 1..=1000 => Ok(limit),
+        other => Err(problem(
+            StatusCode::BAD_REQUEST,
+            "A parameter is wrong",
+            format!("limit: wanted 1 to 1000, found {other}"),
+        )),
+    }
+}
+
+/// 32 MiB of files in base64, and their names.
+const IMPORT_LIMIT_BYTES: usize = 48 * 1024 * 1024;

@@ -1,0 +1,264 @@
+//! Writing: a [`Batch`] is one transaction, all of it or none.
+
+use thim_verify::{ArtefactKey, Certificate, Digest, UnixTime};
+
+use super::{Store, StoreError};
+use crate::sentinel::{Remark, State};
+
+/// Everything that one decision writes.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Certificates not seen before, with when they were seen.
+    pub certificates: Vec<(Certificate, UnixTime)>,
+    /// A new edition.
+    pub edition: Option<NewEdition>,
+    /// Changes of state, in order.
+    pub transitions: Vec<Transition>,
+    /// Editions checked against a root CRL with this `thisUpdate`.
+    pub checked: Vec<(Digest, UnixTime)>,
+    /// Events.
+    pub events: Vec<NewEvent>,
+    /// Something that failed.
+    pub quarantined: Option<Quarantined>,
+    /// A number the source called standard or early.
+    pub called: Option<CalledRow>,
+    /// An upstream confirmed this key now: (key, when, who).
+    pub confirmation: Option<(ArtefactKey, UnixTime, String)>,
+}
+
+/// An edition to insert.
+#[derive(Debug)]
+pub struct NewEdition {
+    /// SHA-256 of the signed bytes.
+    pub id: Digest,
+    /// Its key.
+    pub key: ArtefactKey,
+    /// Issue date.
+    pub issued: UnixTime,
+    /// Next update.
+    pub next_update: UnixTime,
+    /// SHA-256 of the signer's SubjectPublicKeyInfo.
+    pub signer_key: Digest,
+    /// SHA-256 of the issuing certificate; `None` for the root CRL.
+    pub issuer: Option<Digest>,
+    /// As served.
+    pub document: bytes::Bytes,
+    /// Number of revoked serials, for CRLs.
+    pub revoked_entries: Option<u64>,
+    /// URL or path.
+    pub source: String,
+    /// What the source called it.
+    pub called: Option<&'static str>,
+    /// When it arrived.
+    pub fetched: UnixTime,
+    /// When it was admitted.
+    pub admitted: UnixTime,
+    /// `thisUpdate` of the root CRL its signer was checked against.
+    pub root_crl: Option<UnixTime>,
+}
+
+/// A change of state.
+#[derive(Debug)]
+pub struct Transition {
+    /// Which edition.
+    pub edition: Digest,
+    /// Its key.
+    pub key: ArtefactKey,
+    /// When.
+    pub at: UnixTime,
+    /// Into which state.
+    pub state: State,
+    /// Why.
+    pub cause: String,
+}
+
+/// An event to append.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// When.
+    pub at: UnixTime,
+    /// What and how loud.
+    pub remark: Remark,
+    /// The key it is about.
+    pub key: Option<ArtefactKey>,
+    /// The edition it is about.
+    pub edition: Option<Digest>,
+}
+
+/// Bytes that failed verification.
+#[derive(Debug)]
+pub struct Quarantined {
+    /// When.
+    pub at: UnixTime,
+    /// URL or path.
+    pub source: String,
+    /// The key it claimed, where it could be told.
+    pub key: Option<ArtefactKey>,
+    /// Why it failed.
+    pub reason: String,
+    /// The bytes; cut at [`QUARANTINED_BYTES`].
+    pub body: bytes::Bytes,
+}
+
+/// A number that a source called standard or early.
+#[derive(Clone, Debug)]
+pub struct CalledRow {
+    /// The key without its number.
+    pub subject: String,
+    /// `standard` or `early`.
+    pub choice: &'static str,
+    /// The number.
+    pub number: u32,
+    /// When.
+    pub at: UnixTime,
+}
+
+impl Store {
+    /// Writes a batch: all of it or nothing.
+    pub async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for (certificate, seen) in &batch.certificates {
+            sqlx::query("INSERT INTO certificate (digest, der, first_seen) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING")
+                .bind(certificate.digest().to_string())
+                .bind(certificate.der())
+                .bind(seen.secs())
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(new) = &batch.edition {
+            sqlx::query(
+                "INSERT INTO edition (id, artefact, kind, issued, next_update, signer_key, chain, document, document_bytes, \
+                 revoked_entries, source, called, fetched, admitted) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            )
+            .bind(new.id.to_string())
+            .bind(new.key.to_string())
+            .bind(new.key.kind().to_string())
+            .bind(new.issued.secs())
+            .bind(new.next_update.secs())
+            .bind(new.signer_key.to_string())
+            .bind(new.issuer.map(|digest| digest.to_string()).unwrap_or_default())
+            .bind(new.document.as_ref())
+            .bind(i64::try_from(new.document.len()).unwrap_or(i64::MAX))
+            .bind(new.revoked_entries.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
+            .bind(&new.source)
+            .bind(new.called)
+            .bind(new.fetched.secs())
+            .bind(new.admitted.secs())
+            .execute(&mut *tx)
+            .await?;
+        }
+        for change in &batch.transitions {
+            sqlx::query(
+                "INSERT INTO transition (edition, at, state, cause) VALUES ($1, $2, $3, $4)",
+            )
+            .bind(change.edition.to_string())
+            .bind(change.at.secs())
+            .bind(change.state.to_string())
+            .bind(&change.cause)
+            .execute(&mut *tx)
+            .await?;
+            let root_crl = batch
+                .edition
+                .as_ref()
+                .filter(|new| new.id == change.edition)
+                .and_then(|new| new.root_crl);
+            sqlx::query(
+                "INSERT INTO standing (edition, artefact, state, since, root_crl) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (edition) DO UPDATE SET state = excluded.state, since = excluded.since",
+            )
+            .bind(change.edition.to_string())
+            .bind(change.key.to_string())
+            .bind(change.state.to_string())
+            .bind(change.at.secs())
+            .bind(root_crl.map(UnixTime::secs))
+            .execute(&mut *tx)
+            .await?;
+        }
+        for (edition, root_crl) in &batch.checked {
+            sqlx::query("UPDATE standing SET root_crl = $2 WHERE edition = $1")
+                .bind(edition.to_string())
+                .bind(root_crl.secs())
+                .execute(&mut *tx)
+                .await?;
+        }
+        for event in &batch.events {
+            sqlx::query("INSERT INTO event (at, name, severity, artefact, edition, text) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(event.at.secs())
+                .bind(event.remark.name)
+                .bind(event.remark.severity.to_string())
+                .bind(event.key.map(|key| key.to_string()))
+                .bind(event.edition.map(|edition| edition.to_string()))
+                .bind(&event.remark.text)
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(bad) = &batch.quarantined {
+            let kept = bad.body.get(..QUARANTINED_BYTES).unwrap_or(&bad.body);
+            sqlx::query("INSERT INTO quarantine (at, source, artefact, reason, digest, body) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(bad.at.secs())
+                .bind(&bad.source)
+                .bind(bad.key.map(|key| key.to_string()))
+                .bind(&bad.reason)
+                .bind(Digest::of(&bad.body).to_string())
+                .bind(kept)
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query(
+                "DELETE FROM quarantine WHERE seq <= (SELECT MAX(seq) FROM quarantine) - $1",
+            )
+            .bind(QUARANTINE_ROWS)
+            .execute(&mut *tx)
+            .await?;
+        }
+        if let Some(called) = &batch.called {
+            sqlx::query(
+                "INSERT INTO called (subject, choice, number, at) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (subject, choice) DO UPDATE SET number = excluded.number, at = excluded.at",
+            )
+            .bind(&called.subject)
+            .bind(called.choice)
+            .bind(i64::from(called.number))
+            .bind(called.at.secs())
+            .execute(&mut *tx)
+            .await?;
+        }
+        if let Some((key, at, source)) = &batch.confirmation {
+            sqlx::query(
+                "INSERT INTO confirmation (artefact, at, source) VALUES ($1, $2, $3) \
+                 ON CONFLICT (artefact) DO UPDATE SET at = excluded.at, source = excluded.source",
+            )
+            .bind(key.to_string())
+            .bind(at.secs())
+            .bind(source)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes what `upstream` may be asked next: two instants in milliseconds.
+    pub async fn save_budget(
+        &self,
+        upstream: &str,
+        arrival_millis: i64,
+        not_before_millis: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO budget (upstream, arrival_millis, not_before_millis) VALUES ($1, $2, $3) \
+             ON CONFLICT (upstream) DO UPDATE SET arrival_millis = excluded.arrival_millis, not_before_millis = excluded.not_before_millis",
+        )
+        .bind(upstream)
+        .bind(arrival_millis)
+        .bind(not_before_millis)
+        .execute(&self.writer)
+        .await?;
+        Ok(())
+    }
+}
+
+/// A quarantined body is kept for a look, not for use.
+const QUARANTINED_BYTES: usize = 256 * 1024;
+/// A lying upstream must not fill the disk.
+const QUARANTINE_ROWS: i64 = 1000;

@@ -1,0 +1,181 @@
+//! The only place that opens outward connections: an ordered list of sources, each with a budget, a breaker,
+//! limits and time-outs. What comes back is bytes and headers; nothing here believes them.
+
+mod breaker;
+mod budget;
+mod intel;
+mod source;
+
+pub use breaker::Turn;
+pub use intel::{Request, Wanted};
+pub use source::{FetchError, Fetched, Lane, Source};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::clock::Clock;
+use crate::duration::Span;
+use crate::store::Store;
+
+/// `[intel]` of the configuration.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Base URLs, asked in this order: Intel's PCS, another THIM or a PCCS. Scheme, host and port; paths are appended. `[]` asks nobody.
+    pub upstream: Vec<String>,
+    /// Where the root CRL is. Tried before the bases' own `rootcacrl`.
+    pub root_crl_url: String,
+    /// A file with the subscription key (`Ocp-Apim-Subscription-Key`), sent over https or loopback only.
+    pub api_key_file: Option<PathBuf>,
+    /// `"lazy"` fetches what is missed, `"req"` and `"offline"` answer from the store alone.
+    pub fill: Fill,
+    /// An HTTP proxy for all upstreams; without it the environment's `HTTPS_PROXY` and friends count.
+    pub proxy: Option<String>,
+    /// PEM certificates to trust for upstreams beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Calls per second to one upstream, misses and refresh together. Default 5.
+    pub requests_per_second: u32,
+    /// Calls at once after a pause. Default 10.
+    pub burst: u32,
+    /// Calls in flight to one upstream. Default 8.
+    pub concurrency: usize,
+    /// Time limit of one attempt. Default 4 s.
+    pub attempt_timeout: Span,
+}
+
+/// What happens on a miss.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Fill {
+    /// Fetch it.
+    #[default]
+    Lazy,
+    /// Nothing is fetched, neither on a miss nor in the background.
+    Offline,
+    /// Fetch on request of an operator and in the background only.
+    Req,
+}
+
+impl Fill {
+    /// The word of the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lazy => "lazy",
+            Self::Offline => "offline",
+            Self::Req => "req",
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            upstream: vec!["https://api.trustedservices.intel.com".to_owned()],
+            root_crl_url: "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+                .to_owned(),
+            api_key_file: None,
+            fill: Fill::Lazy,
+            proxy: None,
+            ca_file: None,
+            requests_per_second: 5,
+            burst: 10,
+            concurrency: 8,
+            attempt_timeout: Span::from_secs(4),
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("[intel] {key}: {why}")]
+pub struct ConfigError {
+    key: &'static str,
+    why: String,
+}
+
+/// The sources of Intel's collateral, in order.
+pub struct Intel {
+    sources: Vec<Source>,
+    root_crl: Option<Source>,
+}
+
+impl Intel {
+    /// Makes the sources. Reads the key and CA files.
+    pub fn new(config: &Config, store: &Arc<Store>, clock: &Clock) -> Result<Self, ConfigError> {
+        let invalid = |key, why: String| ConfigError { key, why };
+        if config.upstream.len() > SOURCES {
+            return Err(invalid(
+                "upstream",
+                format!("{} URLs; at most {SOURCES}", config.upstream.len()),
+            ));
+        }
+        let api_key = match &config.api_key_file {
+            None => None,
+            Some(path) => Some(
+                read_key(path)
+                    .map_err(|why| invalid("api_key_file", format!("{}: {why}", path.display())))?,
+            ),
+        };
+        let client = source::client(config).map_err(|(key, why)| invalid(key, why))?;
+        let make = |key: &'static str, text: &str, whole: bool| {
+            Source::new(
+                text,
+                whole,
+                client.clone(),
+                api_key.as_deref(),
+                config,
+                store,
+                clock,
+            )
+            .map_err(|why| invalid(key, why))
+        };
+        let sources = config
+            .upstream
+            .iter()
+            .map(|base| make("upstream", base, false))
+            .collect::<Result<Vec<_>, _>>()?;
+        let root_crl = if config.upstream.is_empty() || config.root_crl_url.is_empty() {
+            None
+        } else {
+            Some(make("root_crl_url", &config.root_crl_url, true)?)
+        };
+        Ok(Self { sources, root_crl })
+    }
+
+    /// The sources to ask for `request`, in order.
+    pub fn sources_for<'a>(
+        &'a self,
+        request: &Request,
+    ) -> impl Iterator<Item = &'a Source> + use<'a> {
+        let first = if request.wanted == Wanted::RootCrl {
+            self.root_crl.as_ref()
+        } else {
+            None
+        };
+        first.into_iter().chain(&self.sources)
+    }
+
+    /// True where nobody is to be asked.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Every source, for gauges.
+    pub fn all(&self) -> impl Iterator<Item = &Source> {
+        self.root_crl.iter().chain(&self.sources)
+    }
+}
+
+fn read_key(path: &std::path::Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let key = text.trim();
+    if key.is_empty() || key.len() > 256 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("no key of 1 to 256 printable characters".to_owned());
+    }
+    Ok(key.to_owned())
+}
+
+/// A list longer than this is a mistake: each is waited for in turn.
+const SOURCES: usize = 8;

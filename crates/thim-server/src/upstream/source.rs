@@ -1,0 +1,479 @@
+//! One upstream: its budget, its breaker, its limits, and one call told from the first byte to the last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::{Bytes, BytesMut};
+use thim_verify::UnixTime;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::breaker::{Breaker, Turn};
+use super::budget::{self, Rate};
+use super::{Config, Request};
+use crate::clock::Clock;
+use crate::store::Store;
+
+/// Who is asking: somebody who waits, or the refresh.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lane {
+    /// Refresh; may wait long.
+    Background,
+    /// A client waits.
+    Miss,
+}
+
+/// An answer's bytes, believed by nobody yet.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The body, exactly.
+    pub body: Bytes,
+    /// The issuer chain header, percent-decoded.
+    pub chain: Option<Vec<u8>>,
+    /// When the last byte came.
+    pub at: UnixTime,
+    /// The URL asked.
+    pub url: String,
+}
+
+/// Why a source gave nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FetchError {
+    /// It has no such thing (404).
+    #[error("the upstream has none (404)")]
+    Absent,
+    /// The budget is used up for longer than the caller waits.
+    #[error("the upstream's budget is used up for {retry_after_secs} s")]
+    Budget {
+        /// Seconds until it is worth asking again.
+        retry_after_secs: i64,
+    },
+    /// The vendor has withdrawn this number (410).
+    #[error("withdrawn by the vendor (410)")]
+    Retired,
+    /// The store could not keep the budget, so nothing may be asked.
+    #[error("the store cannot be written")]
+    Storage,
+    /// It asked to be left alone (429, or 503 with Retry-After).
+    #[error("throttled by the upstream for {retry_after_secs} s")]
+    Throttled {
+        /// Seconds.
+        retry_after_secs: i64,
+    },
+    /// No connection, no answer in time, or one that is no answer.
+    #[error("{why}")]
+    Unavailable {
+        /// What happened.
+        why: String,
+    },
+}
+
+/// One upstream.
+pub struct Source {
+    base: String,
+    // True where `base` is the whole URL of the one document it has.
+    whole: bool,
+    client: reqwest::Client,
+    api_key: Option<reqwest::header::HeaderValue>,
+    attempt_timeout: Duration,
+    state: Mutex<State>,
+    breaker: std::sync::Mutex<Breaker>,
+    lanes: [LaneLimits; 2],
+    store: Arc<Store>,
+    clock: Clock,
+}
+
+struct LaneLimits {
+    name: String,
+    rate: Rate,
+    in_flight: Semaphore,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    loaded: bool,
+    lanes: [budget::Lane; 2],
+    not_before_millis: i64,
+}
+
+/// A client that follows nothing, decodes nothing, and trusts the system's certificates.
+pub(super) fn client(config: &Config) -> Result<reqwest::Client, (&'static str, String)> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT.min(config.attempt_timeout.duration()))
+        .timeout(config.attempt_timeout.duration())
+        .pool_idle_timeout(Duration::from_secs(60))
+        .user_agent(concat!("thim/", env!("CARGO_PKG_VERSION")));
+    if let Some(proxy) = &config.proxy {
+        builder = builder
+            .proxy(reqwest::Proxy::all(proxy).map_err(|error| ("proxy", error.to_string()))?);
+    }
+    if let Some(path) = &config.ca_file {
+        let pem = std::fs::read(path)
+            .map_err(|error| ("ca_file", format!("{}: {error}", path.display())))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|error| ("ca_file", error.to_string()))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder
+        .build()
+        .map_err(|error| ("upstream", error.to_string()))
+}
+
+impl Source {
+    pub(super) fn new(
+        base: &str,
+        whole: bool,
+        client: reqwest::Client,
+        api_key: Option<&str>,
+        config: &Config,
+        store: &Arc<Store>,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        let url = reqwest::Url::parse(base).map_err(|error| format!("{base:?}: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(format!("{base:?} is no http:// or https:// URL"));
+        }
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || (!whole && (url.path() != "/" || url.query().is_some()))
+        {
+            return Err(format!("{base:?}: wanted scheme, host and port only"));
+        }
+        let loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
+        let api_key = match api_key {
+            Some(key) if !whole && (url.scheme() == "https" || loopback) => {
+                let mut value = reqwest::header::HeaderValue::from_str(key)
+                    .map_err(|error| error.to_string())?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+            _ => None,
+        };
+        let base = base.trim_end_matches('/').to_owned();
+        // A fifth of the rate is the refresh's, the rest belongs to misses.
+        let total = f64::from(config.requests_per_second.max(1));
+        let lane = |suffix: &str, share: f64, burst: u32, in_flight: usize, patience: Duration| {
+            LaneLimits {
+                name: format!("{base}{suffix}"),
+                rate: Rate::per_second(total * share, burst),
+                in_flight: Semaphore::new(in_flight.max(1)),
+                patience,
+            }
+        };
+        let concurrency = config.concurrency.clamp(1, 256);
+        let lanes = [
+            lane(
+                "#background",
+                0.2,
+                (config.burst / 5).max(1),
+                (concurrency / 4).max(1),
+                BACKGROUND_PATIENCE,
+            ),
+            lane("#miss", 0.8, config.burst, concurrency, MISS_PATIENCE),
+        ];
+        Ok(Self {
+            base,
+            whole,
+            client,
+            api_key,
+            attempt_timeout: config.attempt_timeout.duration(),
+            state: Mutex::default(),
+            breaker: std::sync::Mutex::default(),
+            lanes,
+            store: Arc::clone(store),
+            clock: clock.clone(),
+        })
+    }
+
+    /// Scheme, host and port, or the whole URL of the root CRL: its name in metrics and events.
+    pub fn name(&self) -> &str {
+        &self.base
+    }
+
+    /// The instant now, at this edge.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// False while the breaker is open.
+    pub fn is_up(&self) -> bool {
+        !self.breaker().is_open()
+    }
+
+    /// Asks for `request`. Retries what is worth it within the caller's patience.
+    /// The second value says whether the breaker has just turned.
+    pub async fn get(&self, request: &Request, lane: Lane) -> (Result<Fetched, FetchError>, Turn) {
+        let url = if self.whole {
+            self.base.clone()
+        } else {
+            format!("{}{}", self.base, request.path())
+        };
+        let started = self.clock.now_millis();
+        let mut turned = Turn::Same;
+        let mut waits = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(1))
+            .with_max_times(RETRIES)
+            .with_jitter()
+            .build();
+        loop {
+            let result = match self.allow(lane).await {
+                Err(error) => return (Err(error), turned),
+                Ok(()) => self.attempt(&url, request, lane).await,
+            };
+            let turn = match &result {
+                Ok(_)
+                | Err(FetchError::Absent | FetchError::Retired | FetchError::Throttled { .. }) => {
+                    self.breaker().succeeded()
+                }
+                Err(FetchError::Unavailable { .. }) => {
+                    self.breaker().failed(self.clock.now_millis())
+                }
+                Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,
+            };
+            if turn != Turn::Same {
+                turned = turn;
+            }
+            let Err(FetchError::Unavailable { .. }) = &result else {
+                return (result, turned);
+            };
+            let spent = Duration::from_millis(
+                u64::try_from(self.clock.now_millis() - started).unwrap_or(0),
+            );
+            match waits.next() {
+                Some(wait) if spent + wait + self.attempt_timeout <= TOTAL_PATIENCE => {
+                    tokio::time::sleep(wait).await
+                }
+                _ => return (result, turned),
+            }
+        }
+    }
+
+    /// Takes one call from the budget, waiting for it as long as the lane's patience lasts. Written down
+    /// before the call is made: a crash in between costs a call and exceeds nothing.
+    async fn allow(&self, lane: Lane) -> Result<(), FetchError> {
+        let limits = self.limits(lane);
+        let mut waited = 0;
+        loop {
+            let now = self.clock.now_millis();
+            let wait = {
+                let mut state = self.state.lock().await;
+                if !state.loaded {
+                    self.load(&mut state).await?;
+                }
+                if state.not_before_millis > now {
+                    return Err(FetchError::Throttled {
+                        retry_after_secs: secs_up(state.not_before_millis - now),
+                    });
+                }
+                if let Err(wait) = self.breaker().admit(now) {
+                    return Err(FetchError::Unavailable {
+                        why: format!("left alone for {} s after failing", secs_up(wait)),
+                    });
+                }
+                match state.lanes[lane as usize].take(limits.rate, now) {
+                    Ok(next) => {
+                        self.store
+                            .save_budget(&limits.name, next.arrival_millis, 0)
+                            .await
+                            .map_err(|_| FetchError::Storage)?;
+                        state.lanes[lane as usize] = next;
+                        return Ok(());
+                    }
+                    Err(wait) => wait,
+                }
+            };
+            if waited + wait > i64::try_from(limits.patience.as_millis()).unwrap_or(i64::MAX) {
+                return Err(FetchError::Budget {
+                    retry_after_secs: secs_up(wait),
+                });
+            }
+            waited += wait;
+            tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
+        }
+    }
+
+    async fn load(&self, state: &mut State) -> Result<(), FetchError> {
+        for lane in [Lane::Background, Lane::Miss] {
+            let stored = self
+                .store
+                .budget(&self.limits(lane).name)
+                .await
+                .map_err(|_| FetchError::Storage)?;
+            // A clock that was ahead when this was written must not silence us for ever.
+            let horizon = self.clock.now_millis() + RETRY_AFTER_LIMIT_SECS * 1000;
+            state.lanes[lane as usize].arrival_millis =
+                stored.map_or(0, |(arrival, _)| arrival.min(horizon));
+        }
+        let stored = self
+            .store
+            .budget(&self.base)
+            .await
+            .map_err(|_| FetchError::Storage)?;
+        let horizon = self.clock.now_millis() + RETRY_AFTER_LIMIT_SECS * 1000;
+        state.not_before_millis = stored.map_or(0, |(_, not_before)| not_before.min(horizon));
+        state.loaded = true;
+        Ok(())
+    }
+
+    async fn attempt(
+        &self,
+        url: &str,
+        request: &Request,
+        lane: Lane,
+    ) -> Result<Fetched, FetchError> {
+        let Ok(_permit) =
+            tokio::time::timeout(self.attempt_timeout, self.limits(lane).in_flight.acquire()).await
+        else {
+            return Err(FetchError::Budget {
+                retry_after_secs: 1,
+            });
+        };
+        let mut call = self.client.get(url);
+        if let Some(key) = &self.api_key {
+            call = call.header("Ocp-Apim-Subscription-Key", key.clone());
+        }
+        let mut response = call.send().await.map_err(|error| unavailable(&error))?;
+        let status = response.status().as_u16();
+        match status {
+            200 => {}
+            404 => return Err(FetchError::Absent),
+            410 => return Err(FetchError::Retired),
+            429 | 503 => {
+                let seconds = retry_after(response.headers(), self.clock.now());
+                return match (status, seconds) {
+                    (503, None) => Err(FetchError::Unavailable {
+                        why: "status 503".to_owned(),
+                    }),
+                    (_, seconds) => Err(self
+                        .throttled(seconds.unwrap_or(DEFAULT_RETRY_AFTER_SECS))
+                        .await),
+                };
+            }
+            401 | 403 => {
+                return Err(FetchError::Unavailable {
+                    why: format!("status {status}: the upstream refuses our key, or wants one"),
+                });
+            }
+            other => {
+                return Err(FetchError::Unavailable {
+                    why: format!("status {other}"),
+                });
+            }
+        }
+        let chain = match request
+            .chain_header()
+            .and_then(|name| chain_value(response.headers(), name))
+        {
+            Some(text) if text.len() > CHAIN_LIMIT_BYTES => {
+                return Err(FetchError::Unavailable {
+                    why: format!("an issuer chain over {CHAIN_LIMIT_BYTES} bytes"),
+                });
+            }
+            Some(text) => Some(percent_encoding::percent_decode(text.as_bytes()).collect()),
+            None => None,
+        };
+        let limit = request.body_limit_bytes();
+        let mut body = BytesMut::new();
+        while let Some(piece) = response
+            .chunk()
+            .await
+            .map_err(|error| unavailable(&error))?
+        {
+            if body.len() + piece.len() > limit {
+                return Err(FetchError::Unavailable {
+                    why: format!("an answer over the limit of {limit} bytes"),
+                });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Fetched {
+            body: body.freeze(),
+            chain,
+            at: self.clock.now(),
+            url: url.to_owned(),
+        })
+    }
+
+    /// Remembers the upstream's wish across restarts.
+    async fn throttled(&self, seconds: i64) -> FetchError {
+        let seconds = seconds.clamp(1, RETRY_AFTER_LIMIT_SECS);
+        let mut state = self.state.lock().await;
+        state.not_before_millis = state
+            .not_before_millis
+            .max(self.clock.now_millis() + seconds * 1000);
+        match self
+            .store
+            .save_budget(&self.base, 0, state.not_before_millis)
+            .await
+        {
+            Ok(()) => FetchError::Throttled {
+                retry_after_secs: seconds,
+            },
+            Err(_) => FetchError::Storage,
+        }
+    }
+
+    const fn limits(&self, lane: Lane) -> &LaneLimits {
+        &self.lanes[lane as usize]
+    }
+
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// `TCB-Info-Issuer-Chain` has an older name with `SGX-` in front.
+fn chain_value(headers: &reqwest::header::HeaderMap, name: &str) -> Option<String> {
+    let value = headers
+        .get(name)
+        .or_else(|| headers.get(format!("sgx-{name}")))?;
+    value.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// `Retry-After` in seconds: a number, or an HTTP date (RFC 9110 section 10.2.3).
+fn retry_after(headers: &reqwest::header::HeaderMap, now: UnixTime) -> Option<i64> {
+    let text = headers.get("retry-after")?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Some(seconds);
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(UnixTime::from_secs(date.timestamp().as_second()).since(now))
+}
+
+/// The transport's words without the URL, which the caller names, and with the deepest cause.
+fn unavailable(error: &reqwest::Error) -> FetchError {
+    let what = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "a broken answer"
+    };
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    FetchError::Unavailable {
+        why: format!("{what}: {cause}"),
+    }
+}
+
+const fn secs_up(millis: i64) -> i64 {
+    (millis + 999).div_euclid(1000)
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A miss answers within 10 s; two attempts of 4 s and a wait fit.
+const TOTAL_PATIENCE: Duration = Duration::from_millis(9_000);
+const RETRIES: usize = 1;
+const MISS_PATIENCE: Duration = Duration::from_secs(2);
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
+const CHAIN_LIMIT_BYTES: usize = 32 * 1024;
+/// PCS says how long; a lying upstream must not silence us for longer.
+const RETRY_AFTER_LIMIT_SECS: i64 = 3600;
+const DEFAULT_RETRY_AFTER_SECS: i64 = 10;

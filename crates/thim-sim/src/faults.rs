@@ -1,0 +1,320 @@
+//! What can be made to go wrong, and for which requests.
+//!
+//! A rule names a fault, optionally a substring of `path?query` and how often it applies. Rules are tried in the order
+//! they were set; the first that matches a request and can alter its answer wins, the others are not consulted. A fault
+//! that cannot alter an answer (a wrong FMSPC in a CRL, a missing chain on the root CRL, a wrong signature on a 404)
+//! leaves it alone and is not used up.
+
+use crate::SimError;
+use crate::vendor::Artefact;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One way an answer can be wrong, late or missing. In JSON: `{"fault": "slow", "ms": 500}`.
+///
+/// Every fault that signs does so with `issueDate` (or `thisUpdate`) = now unless it says otherwise, so that a client
+/// which misses the flaw would take the answer for news.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fault", rename_all = "kebab-case")]
+pub enum Fault {
+    /// The chain header carries the root first. The object is good: clients must cope.
+    ChainReversed,
+    /// The dates of the edition that is current, another body, a good signature.
+    Conflict,
+    /// The request is read, then the connection ends without an answer.
+    Down,
+    /// Issued 40 days ago, next update due 10 days ago, a good signature.
+    Expired,
+    /// Issued tomorrow, a good signature.
+    Future,
+    /// 200 with random bytes under the right headers.
+    Garbage,
+    /// 200 with a captive portal's page as `text/html`.
+    Html,
+    /// 200 with a body of so many bytes, chunked, so the client learns its size only by reading.
+    Huge {
+        /// The size of the body.
+        #[serde(default = "huge_bytes")]
+        bytes: u64,
+    },
+    /// The issuer chain header is missing.
+    NoChain,
+    /// 302 to another place.
+    Redirect {
+        /// The `Location`.
+        #[serde(default = "elsewhere")]
+        location: String,
+    },
+    /// Half a header, then RST.
+    Reset,
+    /// A good answer after a pause.
+    Slow {
+        /// The pause in milliseconds.
+        #[serde(default = "slow_ms")]
+        ms: u64,
+    },
+    /// A properly signed edition older than the one last answered.
+    Stale {
+        /// How much older.
+        #[serde(default = "stale_days")]
+        days: u32,
+    },
+    /// Any status, with a short text as body.
+    Status {
+        /// The status.
+        code: u16,
+    },
+    /// 429 with `Retry-After` and, as the vendor does, without `Request-ID`.
+    Throttle {
+        /// `Retry-After` in seconds.
+        #[serde(default = "retry_after")]
+        retry_after: u64,
+    },
+    /// `Content-Length` promises the whole body, half of it comes, then the connection ends.
+    Truncated,
+    /// 503 with `Retry-After`.
+    Unavailable {
+        /// `Retry-After` in seconds.
+        #[serde(default = "retry_after")]
+        retry_after: u64,
+    },
+    /// Properly signed TCB info of another FMSPC.
+    WrongFmspc,
+    /// Signed by another hierarchy with the same names, whose chain is in the header.
+    WrongKey,
+    /// A properly signed TCB info or identity of another evaluation number.
+    WrongNumber,
+    /// One bit of the signature is flipped.
+    WrongSignature,
+}
+
+impl Fault {
+    /// Whether the fault can alter the answer to a request that asks for `artefact`; `None` is a request that is
+    /// refused or whose answer is not signed.
+    pub(crate) fn applies_to(&self, artefact: Option<Artefact>) -> bool {
+        match self {
+            Fault::Down
+            | Fault::Garbage
+            | Fault::Html
+            | Fault::Huge { .. }
+            | Fault::Redirect { .. }
+            | Fault::Reset
+            | Fault::Slow { .. }
+            | Fault::Status { .. }
+            | Fault::Throttle { .. }
+            | Fault::Truncated
+            | Fault::Unavailable { .. } => true,
+            Fault::Conflict
+            | Fault::Expired
+            | Fault::Future
+            | Fault::Stale { .. }
+            | Fault::WrongKey
+            | Fault::WrongSignature => artefact.is_some(),
+            Fault::ChainReversed | Fault::NoChain => artefact.is_some_and(|a| a.has_chain()),
+            Fault::WrongFmspc => matches!(artefact, Some(Artefact::TcbInfo { .. })),
+            Fault::WrongNumber => matches!(
+                artefact,
+                Some(Artefact::TcbInfo { .. } | Artefact::Identity { .. })
+            ),
+        }
+    }
+}
+
+/// A fault, the requests it is for, and how often it is left to apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRule {
+    /// What goes wrong.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// Only requests whose `path?query`, as received, contains this; all when absent.
+    #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
+    pub target_contains: Option<String>,
+    /// How many more times; until cleared when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+}
+
+impl FaultRule {
+    /// The fault for every request, until cleared.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            target_contains: None,
+            times: None,
+        }
+    }
+
+    /// Only for requests whose `path?query` contains `target`.
+    pub fn matching(mut self, target: impl Into<String>) -> Self {
+        self.target_contains = Some(target.into());
+        self
+    }
+
+    /// Only so many times.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Reads a rule; a member the fault does not have is refused, because a misspelt one would be silently ignored.
+    pub(crate) fn from_json(value: &Value) -> Result<Self, SimError> {
+        let rule = FaultRule::deserialize(value)
+            .map_err(|error| SimError::InvalidRequest(error.to_string()))?;
+        let known = serde_json::to_value(&rule)
+            .map_err(|error| SimError::InvalidRequest(error.to_string()))?;
+        let unknown = value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .find(|(name, value)| known.get(name.as_str()).is_none() && !value.is_null());
+        match unknown {
+            Some((name, _)) => Err(SimError::InvalidRequest(format!(
+                "this fault has no parameter `{name}`"
+            ))),
+            None => Ok(rule),
+        }
+    }
+}
+
+/// The rules in force, in the order they were set.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    rules: Vec<FaultRule>,
+}
+
+impl Faults {
+    /// Adds a rule behind the others. Values that would break an answer's framing are refused.
+    pub(crate) fn push(&mut self, rule: FaultRule) -> Result<(), SimError> {
+        if self.rules.len() >= MAX_RULES {
+            return Err(SimError::InvalidRequest(format!(
+                "more than {MAX_RULES} faults"
+            )));
+        }
+        if let Fault::Status { code } = rule.fault
+            && !(200..=999).contains(&code)
+        {
+            return Err(SimError::InvalidRequest("code: 200 to 999".to_owned()));
+        }
+        if let Fault::Redirect { location } = &rule.fault
+            && !location.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(SimError::InvalidRequest("location: a URL".to_owned()));
+        }
+        if rule.times != Some(0) {
+            self.rules.push(rule);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    pub(crate) fn rules(&self) -> &[FaultRule] {
+        &self.rules
+    }
+
+    /// The fault for a request, counted as used.
+    pub(crate) fn take(&mut self, target: &str, artefact: Option<Artefact>) -> Option<Fault> {
+        let index = self.rules.iter().position(|rule| {
+            rule.target_contains
+                .as_deref()
+                .is_none_or(|part| target.contains(part))
+                && rule.fault.applies_to(artefact)
+        })?;
+        let fault = self.rules[index].fault.clone();
+        match self.rules[index].times {
+            Some(0 | 1) => {
+                self.rules.remove(index);
+            }
+            Some(times) => self.rules[index].times = Some(times - 1),
+            None => {}
+        }
+        Some(fault)
+    }
+}
+
+fn huge_bytes() -> u64 {
+    100 * 1024 * 1024
+}
+
+/// `.invalid` never resolves (RFC 2606), so a client that follows gets nowhere.
+fn elsewhere() -> String {
+    "http://elsewhere.invalid/".to_owned()
+}
+
+fn slow_ms() -> u64 {
+    500
+}
+
+fn stale_days() -> u32 {
+    10
+}
+
+fn retry_after() -> u64 {
+    10
+}
+
+/// Enough for a scenario; every request walks the list.
+const MAX_RULES: usize = 100;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a panic is the report")]
+mod tests {
+    use super::*;
+    use crate::management::Ca;
+    use serde_json::json;
+
+    #[test]
+    fn json_names_parameters_and_defaults() {
+        let rule =
+            FaultRule::from_json(&json!({"fault": "slow", "match": "tcb?", "times": 2})).unwrap();
+        assert_eq!(
+            rule,
+            FaultRule::new(Fault::Slow { ms: 500 })
+                .matching("tcb?")
+                .times(2)
+        );
+        assert_eq!(
+            serde_json::to_value(&rule).unwrap(),
+            json!({"fault": "slow", "ms": 500, "match": "tcb?", "times": 2})
+        );
+        let rule = FaultRule::from_json(&json!({"fault": "chain-reversed"})).unwrap();
+        assert_eq!(rule, FaultRule::new(Fault::ChainReversed));
+    }
+
+    #[test]
+    fn misspelt_faults_and_parameters_are_refused() {
+        for value in [
+            json!({"fault": "sloow"}),
+            json!({"fault": "slow", "millis": 5}),
+            json!({"fault": "down", "code": 5}),
+            json!({"fault": "status"}),
+            json!({"fault": "status", "code": 70_000}),
+            json!({}),
+            json!([]),
+        ] {
+            assert!(FaultRule::from_json(&value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_and_applies_is_used_up() {
+        let mut faults = Faults::default();
+        let crl = Some(Artefact::Crl(Ca::Platform));
+        for rule in [
+            FaultRule::new(Fault::WrongFmspc).times(1),
+            FaultRule::new(Fault::Down).matching("ca=processor"),
+            FaultRule::new(Fault::Reset).times(2),
+            FaultRule::new(Fault::Html),
+        ] {
+            faults.push(rule).unwrap();
+        }
+        let target = "/sgx/certification/v4/pckcrl?ca=platform";
+        assert_eq!(faults.take(target, crl), Some(Fault::Reset));
+        assert_eq!(faults.take(target, crl), Some(Fault::Reset));
+        assert_eq!(faults.take(target, crl), Some(Fault::Html));
+        assert_eq!(faults.rules().len(), 3);
+        assert_eq!(faults.take("/x?ca=processor", None), Some(Fault::Down));
+    }
+}

@@ -1,0 +1,280 @@
+//! The simulated vendors. Here: Intel's Provisioning Certification Service (PCS).
+//!
+//! For tests and demonstrations of anything that fetches Intel's collateral: a PCS on one port, made of fresh keys at
+//! each start, and a management port that moves time-bound facts (TCB recovery, revocations, signers) and sets faults.
+//! It is written from `spec/intel-pcs-and-pccs.md` section 4 and `spec/intel-verification.md` sections 2, 7 and 8 alone
+//! and imports no other crate of this project, so that a misreading shared by client and double cannot hide. It teaches
+//! clients manners: what the specification does not allow is refused.
+//!
+//! Promises: the clock is the caller's; an object is signed once and answered byte for byte the same until it is older
+//! than `resign_after` (12 hours unless set) or a command says otherwise; no two bodies of one artefact ever share an
+//! issue date, except by the `conflict` fault; nothing outside the process is contacted.
+//!
+//! # The PCS port
+//!
+//! | path | parameters | 200 | refused |
+//! |---|---|---|---|
+//! | `/sgx/certification/v4/tcb`, `/tdx/...` | `fmspc`; `update` or `tcbEvaluationDataNumber` | TCB info v3, `TCB-Info-Issuer-Chain` | 400, 401, 404, 410 |
+//! | `/sgx/certification/v4/{qe,qve,qae}/identity`, `/tdx/.../qe/identity` | `update` or `tcbEvaluationDataNumber` | enclave identity v2, `SGX-Enclave-Identity-Issuer-Chain` | 400, 401, 404, 410 |
+//! | `/sgx/certification/v4/tcbevaluationdatanumbers`, `/tdx/...` | | the signed list, `TCB-Evaluation-Data-Numbers-Issuer-Chain` | |
+//! | `/sgx/certification/v4/pckcrl` | `ca`; `encoding` `pem` (default) or `der` | CRL, `SGX-PCK-CRL-Issuer-Chain` | 400, 401 |
+//! | `/sgx/certification/v4/fmspcs` | `platform` `all` (default), `client`, `E3`, `E5` | unsigned JSON | 400 |
+//! | `/IntelSGXRootCA.der` | | root CRL, DER | |
+//! | `/{sgx,tdx}/certification/{v2,v3}/...` | | | 410 |
+//!
+//! 404 is an unknown FMSPC, TDX of an SGX-only FMSPC, a number above early; 410 a number below standard; 401 a missing
+//! or wrong `Ocp-Apim-Subscription-Key` when [`SimConfig::api_key`] is set, on the calls the specification lists 401
+//! for. At the start the lists hold 16 to 20: 18 is standard, 20 early. Chains are percent-encoded PEM, issuer first,
+//! root last, ending in `%0A`. Every answer but 429 has a `Request-ID`.
+//!
+//! # The management port, and [`Management`]
+//!
+//! | request | body | does |
+//! |---|---|---|
+//! | `GET /status` | | counts, numbers, faults, addresses, FMSPCs |
+//! | `GET /root.pem` | | the root to trust |
+//! | `GET /calls`, `DELETE /calls` | | every call of the PCS port by target; reset |
+//! | `POST /recovery` | `{"event_days_ago": 0}` | number early + 1 |
+//! | `POST /resign` | | everything signed again, dated now |
+//! | `PUT /resign-after` | `{"seconds": 43200}` | how old an edition may get |
+//! | `POST /revoke` | `{"ca": "platform", "count": 72}`, `{"ca": .., "serials": ["..hex"]}`, `{"ca": "root", "certificate": "tcb-signing"}` | a CRL edition with more entries |
+//! | `POST /shrink` | `{"ca": "platform", "remove": 72}` | a CRL edition without the newest entries |
+//! | `POST /rotate-signer` | `{"reissue": true}` | a new TCB signing certificate, for the same key or a new one |
+//! | `GET /faults`, `DELETE /faults` | | the faults in force; none |
+//! | `PUT /faults` | `{"fault": "slow", "ms": 500, "match": "tcb?", "times": 3}` | one more fault, behind the others |
+//!
+//! Errors are `{"error": "..."}`: 400 for a request that makes no sense, 409 when the clock has not moved since the
+//! edition that would be replaced.
+//!
+//! # Faults
+//!
+//! `match` is a substring of `path?query` as received; the first rule that matches and can alter the answer wins.
+//!
+//! | fault | parameters | the client sees |
+//! |---|---|---|
+//! | `chain-reversed` | | a good object, its chain root first |
+//! | `conflict` | | the current issue date, another body, a good signature |
+//! | `down` | | the connection closed without an answer |
+//! | `expired` | | issued 40 days ago, next update 10 days ago, a good signature |
+//! | `future` | | issued tomorrow, a good signature |
+//! | `garbage` | | 200, random bytes |
+//! | `html` | | 200, a captive portal |
+//! | `huge` | `bytes` (100 MiB) | 200, a chunked body that does not end soon |
+//! | `no-chain` | | a good object without its chain header |
+//! | `redirect` | `location` (`http://elsewhere.invalid/`) | 302 |
+//! | `reset` | | half a header, then RST |
+//! | `slow` | `ms` (500) | a good answer, late |
+//! | `stale` | `days` (10) | an edition so many days older than the current one, a good signature |
+//! | `status` | `code` | that status |
+//! | `throttle` | `retry_after` (10) | 429, `Retry-After`, no `Request-ID` |
+//! | `truncated` | | half the body that `Content-Length` promised |
+//! | `unavailable` | `retry_after` (10) | 503, `Retry-After` |
+//! | `wrong-fmspc` | | properly signed TCB info of another FMSPC |
+//! | `wrong-key` | | signed by another hierarchy of the same names, with its chain |
+//! | `wrong-number` | | a properly signed object of another evaluation number |
+//! | `wrong-signature` | | one bit of the signature flipped |
+
+mod calendar;
+mod calls;
+mod evaluation;
+mod faults;
+mod fleet;
+mod identity;
+mod management;
+mod management_routes;
+mod paths;
+mod pcs;
+mod pki;
+mod shared;
+mod tcb_info;
+mod vendor;
+mod wire;
+
+pub use calls::{Call, Calls};
+pub use faults::{Fault, FaultRule};
+pub use fleet::SimFmspc;
+pub use management::{Ca, CaCertificate, CrlEntries, ListedEvent, Management, Revocation, Status};
+
+use shared::Shared;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use vendor::Vendor;
+
+/// What a simulator needs.
+#[derive(Clone)]
+pub struct SimConfig {
+    /// Where the simulated PCS listens, plain HTTP; port 0 takes a free one.
+    pub pcs_listen: SocketAddr,
+    /// Where the management port listens, plain HTTP, no authentication; port 0 takes a free one.
+    pub management_listen: SocketAddr,
+    /// The clock, in unix seconds. The simulator reads no other.
+    pub now: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// The subscription key to demand; `None` demands none.
+    pub api_key: Option<String>,
+}
+
+impl fmt::Debug for SimConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimConfig")
+            .field("pcs_listen", &self.pcs_listen)
+            .field("management_listen", &self.management_listen)
+            .field("api_key", &self.api_key.as_ref().map(|_| "[not shown]"))
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can go wrong in the simulator itself, as opposed to what it simulates.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// A listener could not be had.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A certificate or CRL could not be made.
+    #[error("cannot make a certificate or CRL: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// An edition that was already answered would be replaced by one with the same issue date.
+    #[error(
+        "an edition was answered with issue date {issued} and it is {now}: advance the clock and repeat"
+    )]
+    ClockNotAdvanced {
+        /// When the edition was issued, in unix seconds.
+        issued: i64,
+        /// The clock, in unix seconds.
+        now: i64,
+    },
+    /// A management request that makes no sense.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The system has no random bytes.
+    #[error("no random bytes")]
+    Randomness,
+    /// A signature or the document under it could not be made.
+    #[error("cannot sign")]
+    Signature,
+}
+
+/// A running simulator. Dropping it ends its listeners and connections.
+pub struct Sim {
+    shared: Arc<Shared>,
+    root_pem: String,
+    pcs: JoinHandle<()>,
+    management: Option<JoinHandle<io::Result<()>>>,
+    /// Dropped to tell the management port to end; its connections are axum's, an abort would not reach them.
+    ending: Option<oneshot::Sender<()>>,
+}
+
+/// Starts a simulated PCS and its management port on the current tokio runtime.
+pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
+    let (pcs_listener, pcs_url) = bind(config.pcs_listen).await?;
+    let (management_listener, management_url) = bind(config.management_listen).await?;
+    let vendor = Vendor::new((config.now)(), &shared::root_crl_url(&pcs_url))?;
+    let root_pem = vendor.pki().root_pem().to_owned();
+    let shared = Arc::new(Shared {
+        pcs_url,
+        management_url,
+        api_key: config.api_key,
+        clock: config.now,
+        vendor: Mutex::new(vendor),
+    });
+    let router = management_routes::router(Management::new(Arc::clone(&shared)));
+    let (ending, ended) = oneshot::channel::<()>();
+    let serve = axum::serve(management_listener, router).with_graceful_shutdown(async {
+        // Ends on the message as on the sender's drop.
+        let _ = ended.await;
+    });
+    Ok(Sim {
+        pcs: tokio::spawn(wire::serve(pcs_listener, Arc::clone(&shared))),
+        management: Some(tokio::spawn(serve.into_future())),
+        ending: Some(ending),
+        root_pem,
+        shared,
+    })
+}
+
+impl Sim {
+    /// `http://127.0.0.1:PORT` of the simulated PCS.
+    pub fn pcs_url(&self) -> String {
+        self.shared.pcs_url.clone()
+    }
+
+    /// `http://127.0.0.1:PORT` of the management port.
+    pub fn management_url(&self) -> String {
+        self.shared.management_url.clone()
+    }
+
+    /// The root certificate to trust.
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// Where the root CRL is; every certificate's CRL distribution point says the same.
+    pub fn root_crl_url(&self) -> String {
+        self.shared.root_crl_url()
+    }
+
+    /// The platform families it knows.
+    pub fn platforms(&self) -> Vec<SimFmspc> {
+        fleet::platforms()
+    }
+
+    /// The management port's actions, in process.
+    pub fn management(&self) -> Management {
+        Management::new(Arc::clone(&self.shared))
+    }
+
+    /// Ends listeners and connections and waits until they have ended.
+    pub async fn shutdown(mut self) {
+        self.pcs.abort();
+        // An aborted task ends with an error that says so.
+        let _ = (&mut self.pcs).await;
+        self.ending.take();
+        if let Some(management) = self.management.take() {
+            // Idle connections close at once; one with half a request is not waited for longer than this.
+            let _ = timeout(GRACE, management).await;
+        }
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim")
+            .field("pcs_url", &self.shared.pcs_url)
+            .field("management_url", &self.shared.management_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.pcs.abort();
+        self.ending.take();
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, String), SimError> {
+    let failed = |source| SimError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let mut bound = listener.local_addr().map_err(failed)?;
+    // The URL has to lead somewhere: a listener on all addresses is reached on the loopback one.
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => bound.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => bound.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    Ok((listener, format!("http://{bound}")))
+}
+
+/// How long a shutdown waits for the management port's connections.
+const GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,11 @@
+//! The simulator against its specification, over real sockets on port 0 with a fixed clock.
+//!
+//! Signatures and chains are verified with aws-lc-rs over the exact bytes received, never with the simulator's own code.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+
+mod client;
+mod faults;
+mod management;
+mod pcs;
+mod proof;

@@ -1,0 +1,22 @@
+//! Intel's signed objects: three kinds of JSON and two kinds of revocation lists.
+//!
+//! Each file reads one format into types; none of them verifies anything. The rules come from Intel PCS API v4 and
+//! from the vendor-signed data THIM was built against (`spec/intel-verification.md`).
+
+mod advisory;
+mod components;
+pub(crate) mod crl;
+pub(crate) mod enclave_identity;
+pub(crate) mod evaluation_numbers;
+pub(crate) mod signed_json;
+pub(crate) mod tcb_info;
+mod tcb_level;
+
+pub use advisory::AdvisoryId;
+pub use components::ComponentSvn;
+pub use crl::{Crl, RevokedEntry};
+pub use enclave_identity::EnclaveIdentity;
+pub use evaluation_numbers::{EvaluationEntry, EvaluationNumbers};
+pub use signed_json::SignedMember;
+pub use tcb_info::{TcbInfo, TcbLevel, TdxModule, TdxModuleIdentity};
+pub use tcb_level::{IsvLevel, TcbStatus};

@@ -1,0 +1,48 @@
+//! Parses and verifies vendor-signed attestation collateral: bytes in, verified types out.
+//!
+//! Promises: no I/O, no clock (`now` is an argument), no async, no unsafe, no panic on any input, bounded work and
+//! memory for every input. What a vendor signed is kept byte for byte. A [`Verified`] value can be made in one place
+//! only. The rules are those of `design.md` ("Promises", "Words") and of RFC 5280; each file names its own sources.
+//!
+//! ```
+//! use thim_verify::{Issuers, TrustAnchors, UnixTime, parse, verify};
+//!
+//! fn judge(body: &[u8], now: UnixTime) -> Result<(), thim_verify::Error> {
+//!     let issuers = Issuers::new(TrustAnchors::intel());
+//!     let artefact = verify(parse(body)?, &[], &issuers, None, now)?;
+//!     println!("{} issued {}", artefact.key(), artefact.issued());
+//!     Ok(())
+//! }
+//! # assert_eq!(judge(b"[]", UnixTime::MAX).map_err(|e| e.reason()), Err("format"));
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod anchors;
+mod artefact;
+mod asn1;
+mod certificate;
+mod chain;
+mod error;
+mod ids;
+mod intel;
+mod issuers;
+mod key;
+mod pem;
+mod time;
+mod verified;
+
+pub use anchors::{TrustAnchors, well_known_issuers};
+pub use artefact::{Artefact, Content, Unverified, compacted, parse, parse_detached};
+pub use certificate::Certificate;
+pub use chain::Chain;
+pub use error::Error;
+pub use ids::{Digest, Enclave, EvaluationNumber, Fmspc, PceId, PckCa, Tee};
+pub use intel::{
+    AdvisoryId, ComponentSvn, Crl, EnclaveIdentity, EvaluationEntry, EvaluationNumbers, IsvLevel,
+    RevokedEntry, SignedMember, TcbInfo, TcbLevel, TcbStatus, TdxModule, TdxModuleIdentity,
+};
+pub use issuers::Issuers;
+pub use key::{ArtefactKey, Kind};
+pub use time::UnixTime;
+pub use verified::{Revocation, Verified, verify};

@@ -1,0 +1,104 @@
+//! Where a command's collateral is: a store in a directory, or a running service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thim_client::Client;
+use thim_server::clock::Clock;
+use thim_server::collateral::{Collateral, Settings};
+use thim_server::config::Config;
+use thim_server::metrics::Metrics;
+use thim_verify::UnixTime;
+
+/// Options of every command that reads or changes collateral.
+#[derive(clap::Args, Debug)]
+pub struct Place {
+    /// The configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory, with no server running on it [default: `data` of the configuration, ./thim-data]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["service", "token_file", "ca_file"])]
+    data: Option<PathBuf>,
+    /// A running service instead: scheme, host and port
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "clock")]
+    service: Option<String>,
+    /// The file with the service's bearer token, for what changes something
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM certificates to trust for the service instead of the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Judge dates at this instant; before the newest admission of the store it is a read-only view by the
+    /// vendor's dates
+    #[arg(long, global = true, value_name = "RFC3339")]
+    clock: Option<UnixTime>,
+}
+
+/// A store that is open, or a service that can be asked.
+pub enum Opened {
+    /// The keeper over a store, and its clock.
+    Store(Arc<Collateral>, Clock),
+    /// The client of a service.
+    Service(Client),
+}
+
+impl Place {
+    /// Opens it; the error is for people.
+    pub async fn open(&self) -> Result<Opened, String> {
+        if let Some(service) = &self.service {
+            return self.client(service).map(Opened::Service);
+        }
+        if self.token_file.is_some() || self.ca_file.is_some() {
+            return Err("--token-file and --ca-file go with --service".to_owned());
+        }
+        let config = Config::load(self.config.as_deref()).map_err(|error| error.to_string())?;
+        let clock = self.clock.map_or_else(Clock::system, Clock::by_hand);
+        let settings = Settings {
+            data: self.data.as_deref().unwrap_or(&config.data),
+            anchors: config.anchors().map_err(|error| error.to_string())?,
+            intel: &config.intel,
+            freshness: config.freshness.clone(),
+            sentinel: config.sentinel.clone(),
+            clock: clock.clone(),
+            view_past: self.clock.is_some(),
+        };
+        let collateral = Collateral::open(settings, Metrics::new)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Opened::Store(collateral, clock))
+    }
+
+    /// As [`Place::open`], for what changes something: a view of the past is refused.
+    pub async fn open_to_change(&self) -> Result<Opened, String> {
+        let opened = self.open().await?;
+        if let Opened::Store(collateral, clock) = &opened
+            && collateral.is_read_only()
+        {
+            collateral.store().close().await;
+            return Err(format!(
+                "the clock, {}, is before the newest admission of the store: it can only be read",
+                clock.now()
+            ));
+        }
+        Ok(opened)
+    }
+
+    fn client(&self, service: &str) -> Result<Client, String> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let token = self.token_file.as_ref().map(read).transpose()?;
+        let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        let roots = self.ca_file.as_ref().map(read).transpose()?;
+        Client::new(service, token, roots.as_deref()).map_err(|error| error.to_string())
+    }
+}
+
+impl Opened {
+    /// Folds the write-ahead log in; an open store that is dropped loses nothing.
+    pub async fn close(self) {
+        if let Self::Store(collateral, _) = self {
+            collateral.store().close().await;
+        }
+    }
+}

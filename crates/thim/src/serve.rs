@@ -1,0 +1,220 @@
+//! `thim serve`: the service, and with `--sim` the simulated vendor inside the same process.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use thim_server::clock::Clock;
+use thim_server::config::Config;
+use thim_server::server::{OFF, Server, World};
+use thim_verify::UnixTime;
+
+/// Serve collateral.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory: store, keys, tokens. [default: ./thim-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address of plain HTTP, or "off". [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR|off")]
+    http: Option<String>,
+    /// Address of HTTPS, or "off". [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR|off")]
+    https: Option<String>,
+    /// Start a simulated vendor inside the process, trust its fresh root and use it as upstream. Its store is
+    /// `sim` in the data directory and begins empty at each start.
+    #[arg(long)]
+    sim: bool,
+    /// Start the service's clock at this instant (RFC 3339); it then runs on. For recorded collateral.
+    #[arg(long, value_name = "RFC3339")]
+    clock: Option<UnixTime>,
+}
+
+/// Runs until a signal, 0 then; 2 where it cannot start.
+pub fn run(args: Args) -> ExitCode {
+    let config = match Config::load(args.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return crate::failed(&error),
+    };
+    crate::log_to_stderr(config.log.format, "info");
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return crate::failed(&error),
+    };
+    match runtime.block_on(serve(args, config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => crate::failed(&*error),
+    }
+}
+
+async fn serve(args: Args, mut config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let clock = args.clock.map_or_else(Clock::system, Clock::running_from);
+    config.data = args.data.unwrap_or(config.data);
+    config.http.listen = args.http.unwrap_or(config.http.listen);
+    config.https.listen = args.https.unwrap_or(config.https.listen);
+    if config.http.listen == OFF && config.https.listen == OFF {
+        return Err("both listeners are off: there is nothing to serve".into());
+    }
+    let mut signals = Signals::new()?;
+    let sim = if args.sim {
+        Some(simulate(&mut config, &clock).await?)
+    } else {
+        None
+    };
+    let mut random = [0; 48];
+    getrandom::fill(&mut random).map_err(|error| format!("no randomness: {error}"))?;
+    let today = Clock::system().now();
+    let world = World {
+        clock: clock.clone(),
+        clock_chosen: args.clock.is_some(),
+        today,
+        random,
+    };
+    let server = Server::start(&config, world).await?;
+    announce(&config, &server, &clock, sim.as_ref());
+    signals.wait().await;
+    eprintln!("stopping");
+    server.stop().await;
+    if let Some(sim) = sim {
+        sim.shutdown().await;
+    }
+    Ok(())
+}
+
+/// Starts the simulator, and points the configuration at it.
+async fn simulate(
+    config: &mut Config,
+    clock: &Clock,
+) -> Result<thim_sim::Sim, Box<dyn std::error::Error>> {
+    let sim_clock = clock.clone();
+    let sim = thim_sim::start(thim_sim::SimConfig {
+        pcs_listen: ([127, 0, 0, 1], 0).into(),
+        management_listen: ([127, 0, 0, 1], 0).into(),
+        now: Arc::new(move || sim_clock.now().secs()),
+        api_key: None,
+    })
+    .await?;
+    // Its keys are fresh at each start, so what an earlier simulator signed is worth nothing now.
+    config.data = config.data.join("sim");
+    let root = config.data.join("root.pem");
+    for old in ["thim.db", "thim.db-wal", "thim.db-shm"] {
+        match std::fs::remove_file(config.data.join(old)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    std::fs::create_dir_all(&config.data)?;
+    std::fs::write(&root, sim.root_pem())?;
+    config.trust.intel_roots = vec![root];
+    config.intel.upstream = vec![sim.pcs_url()];
+    config.intel.root_crl_url = sim.root_crl_url();
+    config.intel.proxy = None;
+    Ok(sim)
+}
+
+/// What a newcomer needs to see, on standard output.
+fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_sim::Sim>) {
+    println!("thim {} serves", env!("CARGO_PKG_VERSION"));
+    if let Some(address) = server.http {
+        println!("  http://{address}");
+    }
+    if let Some(address) = server.https {
+        let note = if server.development_certificate {
+            "  (development certificate; its CA is tls/ca.pem in the data directory)"
+        } else {
+            ""
+        };
+        println!("  https://{address}{note}");
+    }
+    println!(
+        "  data in {}; admin token in {}",
+        config.data.display(),
+        token_path(config).display()
+    );
+    if !config.trust.intel_roots.is_empty() && sim.is_none() {
+        println!(
+            "  WARNING: Intel's pinned root is replaced by {:?}",
+            config.trust.intel_roots
+        );
+    }
+    if clock.is_simulated() {
+        println!(
+            "  WARNING: the clock is simulated and began at {}",
+            clock.now()
+        );
+    }
+    if server.collateral.is_read_only() {
+        println!(
+            "  WARNING: the clock is before the newest admission: a read-only view of the past, nothing is fetched or admitted"
+        );
+    }
+    if let Some(sim) = sim {
+        println!(
+            "  simulated Intel PCS at {}, its management at {}",
+            sim.pcs_url(),
+            sim.management_url()
+        );
+        let base = server
+            .https
+            .map(|address| format!("-k https://{address}"))
+            .or(server.http.map(|address| format!("http://{address}")));
+        println!("FMSPCs to ask for:");
+        for platform in sim.platforms() {
+            println!(
+                "  {}  {}{}",
+                platform.fmspc,
+                if platform.sgx { "SGX" } else { "" },
+                if platform.tdx { " TDX" } else { "" }
+            );
+        }
+        if let (Some(base), Some(platform)) = (base, sim.platforms().first()) {
+            println!(
+                "try:  curl -i '{}/sgx/certification/v4/tcb?fmspc={}'",
+                base.replace("-k ", ""),
+                platform.fmspc
+            );
+            println!("      (with -k: the certificate is for development)");
+        }
+    }
+    use std::io::Write;
+    let _ = std::io::stdout().flush();
+}
+
+fn token_path(config: &Config) -> PathBuf {
+    config
+        .api
+        .token_file
+        .clone()
+        .unwrap_or_else(|| config.data.join("admin.token"))
+}
+
+/// SIGINT and SIGTERM.
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! `thim verify`: a judgement without a store. Each signed object among the files is verified with the configured
+//! trust, the certificates among the files, and the newest root CRL among them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde::Serialize;
+use thim_server::clock::Clock;
+use thim_server::config::Config;
+use thim_server::intake::{self, Gathered, Object};
+use thim_verify::{
+    Artefact, ArtefactKey, Certificate, Error, Issuers, Revocation, UnixTime, Unverified, Verified,
+    compacted,
+};
+
+use crate::{progress::Progress, tables};
+
+/// Verify files without a store
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Verify every signed object in files and folders
+    ///
+    /// Signatures, chains at the issue date, and revocation as far as a root CRL is among the files. Exit codes:
+    /// 0 all verify; 1 something was refused, or with --strict something has expired or its revocation could not
+    /// be looked up; 2 could not tell (a file could not be read, or there is no object). That an object has
+    /// expired is said, and is no refusal: it is genuine history.
+    Collateral {
+        /// Files and folders
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// Judge at this instant [default: now]
+        #[arg(long, value_name = "RFC3339")]
+        at: Option<UnixTime>,
+        /// The configuration file (TOML), for its [trust]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Expired objects and unchecked revocation count as refused
+        #[arg(long)]
+        strict: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What became of one object.
+#[derive(Serialize)]
+struct Judgement {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    kind: String,
+    /// `verified` or `refused`.
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_update: Option<String>,
+    /// `current` or `expired` at the instant of the judgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<&'static str>,
+    /// Common names, issuer first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chain: Vec<String>,
+    /// `checked`, `unchecked`, or `not-applicable` for the root's own list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    at: String,
+    verified: usize,
+    expired: usize,
+    refused: usize,
+    ignored: u64,
+    unreadable: Vec<thim_client::Refused>,
+    objects: Vec<Judgement>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> ExitCode {
+    let What::Collateral {
+        paths,
+        at,
+        config,
+        strict,
+        json,
+    } = args.what;
+    crate::collateral::carry_out(async move {
+        let config = Config::load(config.as_deref()).map_err(|error| error.to_string())?;
+        let anchors = config.anchors().map_err(|error| error.to_string())?;
+        let at = at.unwrap_or_else(|| Clock::system().now());
+        let mut reading = Progress::new("reading");
+        let gathered = intake::read(&paths, &mut |files| {
+            reading.at(usize::try_from(files).unwrap_or(usize::MAX), 0)
+        });
+        drop(reading);
+        let report = judge(gathered, Issuers::new(anchors), at);
+        if json {
+            tables::json(&report)?;
+        } else {
+            print(&report);
+        }
+        verdict(&report, strict)
+    })
+}
+
+/// Yes, no, or why it cannot be told.
+fn verdict(report: &Report, strict: bool) -> Result<bool, String> {
+    let unchecked = report
+        .objects
+        .iter()
+        .any(|object| object.revocation == Some(UNCHECKED));
+    if report.refused > 0 || strict && (report.expired > 0 || unchecked) {
+        Ok(false)
+    } else if !report.unreadable.is_empty() {
+        Err("something could not be read".to_owned())
+    } else if report.verified == 0 {
+        Err("there is no signed object among the files".to_owned())
+    } else {
+        Ok(true)
+    }
+}
+
+fn judge(gathered: Gathered, mut issuers: Issuers, at: UnixTime) -> Report {
+    let Gathered {
+        found,
+        ignored,
+        unreadable,
+    } = gathered;
+    for certificate in found.certificates {
+        // What does not lead to a trusted root helps nobody; objects that need it will say so.
+        let _ = issuers.insert(certificate);
+    }
+    let root_crl = found
+        .objects
+        .iter()
+        .filter(|object| object.unverified.key() == ArtefactKey::RootCrl)
+        .filter_map(|object| verified(object, &issuers, None, at).ok())
+        .max_by_key(|list| (list.issued(), list.id()));
+    let mut objects: Vec<Judgement> = found
+        .objects
+        .iter()
+        .map(|object| {
+            judgement(
+                object,
+                verified(object, &issuers, root_crl.as_ref(), at),
+                at,
+            )
+        })
+        .collect();
+    objects.extend(found.flaws.into_iter().map(|flaw| Judgement {
+        path: flaw.path,
+        key: None,
+        kind: flaw.kind.to_owned(),
+        verdict: REFUSED,
+        id: None,
+        issued: None,
+        next_update: None,
+        freshness: None,
+        chain: Vec::new(),
+        revocation: None,
+        reason: Some(flaw.error.to_string()),
+    }));
+    objects.sort_by(|a, b| a.path.cmp(&b.path));
+    let count =
+        |test: &dyn Fn(&Judgement) -> bool| objects.iter().filter(|object| test(object)).count();
+    Report {
+        at: at.to_string(),
+        verified: count(&|object| object.verdict == VERIFIED),
+        expired: count(&|object| object.verdict == VERIFIED && object.freshness == Some("expired")),
+        refused: count(&|object| object.verdict == REFUSED),
+        ignored,
+        unreadable,
+        objects,
+    }
+}
+
+/// As an import does: the exact text, and where that does not verify its compact form.
+fn verified(
+    object: &Object,
+    issuers: &Issuers,
+    root_crl: Option<&Verified<Artefact>>,
+    at: UnixTime,
+) -> Result<Verified<Artefact>, Error> {
+    let judge = |unverified: Unverified| {
+        thim_verify::verify(unverified, &object.delivered, issuers, root_crl, at)
+    };
+    let exact = judge(object.unverified.clone());
+    match &exact {
+        Err(Error::SignatureInvalid { .. }) => match compacted(&object.unverified).map(judge) {
+            Some(Ok(compact)) => Ok(compact),
+            Some(Err(_)) | None => exact,
+        },
+        _ => exact,
+    }
+}
+
+fn judgement(
+    object: &Object,
+    result: Result<Verified<Artefact>, Error>,
+    at: UnixTime,
+) -> Judgement {
+    let claimed = &object.unverified;
+    let key = claimed.key();
+    let revocation = |known: Revocation| match known {
+        Revocation::Checked { .. } => "checked",
+        Revocation::Unchecked if key == ArtefactKey::RootCrl => "not-applicable",
+        Revocation::Unchecked => UNCHECKED,
+    };
+    let chain = |artefact: &Verified<Artefact>| -> Vec<String> {
+        artefact
+            .chain()
+            .certificates()
+            .into_iter()
+            .map(Certificate::subject_cn)
+            .map(str::to_owned)
+            .collect()
+    };
+    Judgement {
+        path: object.path.clone(),
+        key: Some(key.to_string()),
+        kind: key.kind().to_string(),
+        verdict: if result.is_ok() { VERIFIED } else { REFUSED },
+        id: Some(
+            result
+                .as_ref()
+                .map_or_else(|_| claimed.signed_digest(), |artefact| artefact.id())
+                .to_string(),
+        ),
+        issued: Some(claimed.issued().to_string()),
+        next_update: Some(claimed.next_update().to_string()),
+        freshness: Some(if at < claimed.next_update() {
+            "current"
+        } else {
+            "expired"
+        }),
+        chain: result.as_ref().map(chain).unwrap_or_default(),
+        revocation: result
+            .as_ref()
+            .ok()
+            .map(|artefact| revocation(artefact.revocation())),
+        reason: result.err().map(|error| error.to_string()),
+    }
+}
+
+fn print(report: &Report) {
+    let rows: Vec<Vec<String>> = report
+        .objects
+        .iter()
+        .map(|object| {
+            vec![
+                object.verdict.to_owned(),
+                object.freshness.unwrap_or("-").to_owned(),
+                object.revocation.unwrap_or("-").to_owned(),
+                object.issued.clone().unwrap_or_else(|| "-".to_owned()),
+                object.next_update.clone().unwrap_or_else(|| "-".to_owned()),
+                object.key.clone().unwrap_or_else(|| object.kind.clone()),
+                tables::printable(&object.path),
+            ]
+        })
+        .collect();
+    tables::print(&rows);
+    for object in report
+        .objects
+        .iter()
+        .filter(|object| object.verdict == REFUSED)
+    {
+        println!(
+            "{}: {}",
+            tables::printable(&object.path),
+            object.reason.as_deref().unwrap_or_default()
+        );
+    }
+    for refused in &report.unreadable {
+        println!("{}: {}", tables::printable(&refused.path), refused.reason);
+    }
+    println!(
+        "{} verified, of these {} expired at {}; {} refused; {} files ignored",
+        report.verified, report.expired, report.at, report.refused, report.ignored
+    );
+}
+
+const VERIFIED: &str = "verified";
+const REFUSED: &str = "refused";
+const UNCHECKED: &str = "unchecked";

@@ -1,0 +1,159 @@
+//! The bodies of the fuzz targets: what must hold of every input, beyond not panicking.
+//!
+//! They are ordinary functions, so that a plain `cargo build` compiles them and a crash can be replayed in a test.
+
+use std::sync::LazyLock;
+
+use thim_verify::{
+    Artefact, ArtefactKey, Certificate, Content, Crl, Digest, Enclave, Error, Fmspc, Issuers, Kind,
+    PceId, PckCa, SignedMember, Tee, TrustAnchors, UnixTime, Unverified, compacted, parse,
+    parse_detached, verify,
+};
+
+static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));
+
+/// Any document in any form; what parses is verified too.
+pub fn artefact_parse(data: &[u8]) {
+    let Ok(parsed) = parse(data).map_err(readable) else {
+        return;
+    };
+    let again = parse_served(&parsed);
+    assert_eq!(again, parsed, "what is served is what was parsed");
+    if let Some(compact) = compacted(&parsed) {
+        assert_eq!(compact.key(), parsed.key());
+        assert!(compacted(&compact).is_none(), "compact is compact");
+    }
+    judge(parsed);
+}
+
+/// The inner object and its signature, handed over apart; and the envelope around them.
+pub fn signed_json(data: &[u8]) {
+    let Some((selector, rest)) = data.split_first() else {
+        return;
+    };
+    let member = SignedMember::ALL[usize::from(*selector) % SignedMember::ALL.len()];
+    let signature = "5a".repeat(64);
+    let detached = parse_detached(member, rest, &signature).map_err(readable);
+    let mut envelope = format!("{{\"{}\":", member.name()).into_bytes();
+    envelope.extend_from_slice(rest);
+    envelope.extend_from_slice(format!(",\"signature\":\"{signature}\"}}").as_bytes());
+    let enveloped = parse(&envelope).map_err(readable);
+    if let Ok(parsed) = detached {
+        assert_eq!(Ok(&parsed), enveloped.as_ref(), "both ways in agree");
+        assert_eq!(parse_served(&parsed), parsed);
+        judge(parsed);
+    }
+}
+
+/// A revocation list in DER, without the help of the other forms.
+pub fn crl(data: &[u8]) {
+    let Ok(parsed) = parse(data).map_err(readable) else {
+        return;
+    };
+    if let Some(list) = verified_content(&parsed) {
+        let serials: Vec<&[u8]> = list.serials().collect();
+        assert!(serials.is_sorted() && serials.iter().all(|serial| list.revokes(serial)));
+        assert_eq!(serials.len(), list.revoked_len());
+    }
+    judge(parsed);
+}
+
+/// PEM bundles, DER certificates, and what is derived from them.
+pub fn certificate_pem(data: &[u8]) {
+    let bundle = Certificate::from_pem_bundle(data)
+        .map_err(readable)
+        .unwrap_or_default();
+    let single = Certificate::from_der(data).map_err(readable).ok();
+    for certificate in bundle.iter().chain(&single) {
+        let pem = certificate.to_pem();
+        assert_eq!(
+            Certificate::from_pem_bundle(pem.as_bytes()).as_deref(),
+            Ok([certificate.clone()].as_slice())
+        );
+        assert_eq!(certificate.digest(), Digest::of(certificate.der()));
+        let _ = certificate.signed_by(certificate).map_err(readable);
+        let _ = certificate.valid_at(UnixTime::MAX).map_err(readable);
+        let _ = ISSUERS
+            .clone()
+            .insert(certificate.clone())
+            .map_err(readable);
+    }
+    if let Ok(anchors) = TrustAnchors::from_pem(data) {
+        assert!(
+            !anchors.is_builtin() && anchors.contains_key(&anchors.served_root().spki_digest())
+        );
+    }
+}
+
+/// Keys, identifiers, digests and times as text: each that is read is written back and read as the same.
+pub fn names(data: &[u8]) {
+    fn text<T: std::str::FromStr<Err = Error> + ToString + PartialEq + std::fmt::Debug>(
+        text: &str,
+    ) {
+        if let Ok(value) = text.parse::<T>().map_err(readable) {
+            assert_eq!(
+                value.to_string().parse::<T>().as_ref(),
+                Ok(&value),
+                "{text:?}"
+            );
+        }
+    }
+
+    let Ok(input) = std::str::from_utf8(data) else {
+        return;
+    };
+    text::<ArtefactKey>(input);
+    text::<Digest>(input);
+    text::<Enclave>(input);
+    text::<Fmspc>(input);
+    text::<Kind>(input);
+    text::<PceId>(input);
+    text::<PckCa>(input);
+    text::<Tee>(input);
+    text::<UnixTime>(input);
+    if let Ok(time) = input.parse::<UnixTime>() {
+        assert_eq!(
+            time.http_date().len(),
+            "Sun, 06 Nov 1994 08:49:37 GMT".len()
+        );
+        let _ = time.plus_months(i32::MAX);
+        let _ = time.plus_months(i32::MIN);
+        let _ = time.plus_secs(i64::MIN);
+    }
+}
+
+fn judge(parsed: Unverified) {
+    match verify(parsed, &[], &ISSUERS, None, UnixTime::MAX) {
+        // Only a genuine seed gets here.
+        Ok(artefact) => assert!(artefact.issued() < artefact.next_update()),
+        Err(error) => {
+            readable(error);
+        }
+    }
+}
+
+fn artefact(parsed: &Unverified) -> &Artefact {
+    parsed.unverified()
+}
+
+fn parse_served(parsed: &Unverified) -> Unverified {
+    parse(artefact(parsed).document()).expect("what is served parses")
+}
+
+fn verified_content(parsed: &Unverified) -> Option<&Crl> {
+    match artefact(parsed).content() {
+        Content::Crl(list) => Some(list),
+        _ => None,
+    }
+}
+
+/// Errors can be printed on one line of bounded length.
+fn readable(error: Error) -> Error {
+    let text = error.to_string();
+    assert!(
+        text.len() < 2048 && !text.contains(['\n', '\0']),
+        "{text:?}"
+    );
+    assert!(!error.reason().is_empty());
+    error
+}

@@ -196,7 +196,7 @@ impl Collateral {
             admission: tokio::sync::Mutex::default(),
             held: Mutex::default(),
             metrics: Arc::new(metrics(&names)),
-            flights: Flights::new(),
+            flights: Flights::default(),
             backoff: crate::refresh::Backoff::default(),
             fmspcs: ArcSwapOption::empty(),
             fill: settings.intel.fill,
@@ -232,7 +232,7 @@ impl Collateral {
         if let Some(answer) = self.peek(ask, now) {
             return Ok(answer);
         }
-        if let Some(answer) = self.from_store(ask, now).await? {
+        if let Some(answer) = self.look_up(ask, now).await? {
             return Ok(answer);
         }
         if let Some(failure) = self.flights.recent_failure(&ask, now) {
@@ -304,7 +304,7 @@ impl Collateral {
     }
 
     /// Publishes what the store has for this ask, if it may be served.
-    async fn from_store(&self, ask: Ask, now: UnixTime) -> Result<Option<Answer>, Refusal> {
+    async fn look_up(&self, ask: Ask, now: UnixTime) -> Result<Option<Answer>, Refusal> {
         let Some((key, resolved)) = locate(&self.published.load(), ask, now) else {
             return Ok(None);
         };
@@ -384,8 +384,7 @@ impl Collateral {
         };
         futures_util::future::join(list, root_crl).await;
         // The list may just have told which number it is, and that may be held.
-        if needs_list
-            && (self.peek(ask, now).is_some() || self.from_store(ask, now).await?.is_some())
+        if needs_list && (self.peek(ask, now).is_some() || self.look_up(ask, now).await?.is_some())
         {
             return Ok(());
         }
@@ -475,26 +474,20 @@ impl Collateral {
                 ) && row.issued <= now
             })
             .max_by_key(|row| row.issued);
-        let why_number = |text: String| match (resolved, ask) {
+        let what = match (resolved, ask) {
             (Some(resolved), Ask::Subject(_, Choice::Standard)) if !resolved.without_list => {
-                format!("standard is {}, {text}", resolved.number)
+                format!("{key} (standard is {})", resolved.number)
             }
-            _ => text,
+            _ => key.to_string(),
         };
         Ok(match ended {
             Some(row) if now >= row.next_update => Refusal::Expired {
-                what: key.to_string(),
+                what,
                 since: row.next_update,
-                why: why_number(refusal.to_string()),
+                why: refusal.briefly(),
                 offline,
             },
-            _ => match refusal {
-                Refusal::Unavailable { what, why } => Refusal::Unavailable {
-                    why: why_number(format!("which is not held for it; {why}")),
-                    what,
-                },
-                other => other,
-            },
+            _ => refusal.about(what),
         })
     }
 
@@ -659,6 +652,46 @@ impl Refusal {
                 what: describe(ask),
                 why: "no upstream is configured",
             })
+    }
+
+    /// The reason alone, for a sentence that has named its subject.
+    fn briefly(&self) -> String {
+        match self {
+            Self::NotHeld { why, .. } => format!("nothing is fetched: {why}"),
+            Self::Unavailable { why, .. } => format!("no upstream answers: {why}"),
+            Self::Throttled { why, .. } => why.clone(),
+            Self::Untrusted { why, .. } => format!("the upstream's answer is refused: {why}"),
+            Self::Absent { .. }
+            | Self::Busy { .. }
+            | Self::Expired { .. }
+            | Self::Retired { .. }
+            | Self::Storage
+            | Self::Version3 { .. } => self.to_string(),
+        }
+    }
+
+    /// The same refusal, of a subject that is known better now.
+    fn about(self, better: String) -> Self {
+        match self {
+            Self::Absent { .. } => Self::Absent { what: better },
+            Self::NotHeld { why, .. } => Self::NotHeld { what: better, why },
+            Self::Retired { .. } => Self::Retired { what: better },
+            Self::Throttled {
+                why,
+                retry_after_secs,
+                ..
+            } => Self::Throttled {
+                what: better,
+                why,
+                retry_after_secs,
+            },
+            Self::Unavailable { why, .. } => Self::Unavailable { what: better, why },
+            Self::Version3 { .. } => Self::Version3 { what: better },
+            other @ (Self::Busy { .. }
+            | Self::Expired { .. }
+            | Self::Storage
+            | Self::Untrusted { .. }) => other,
+        }
     }
 
     /// How long to believe it without asking again, in seconds.

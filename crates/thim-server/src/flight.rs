@@ -14,27 +14,35 @@ use tokio::sync::watch;
 
 /// Flights by key. `E` is what a failed flight says.
 pub struct Flights<K, E> {
-    flying: Arc<Mutex<HashMap<K, watch::Receiver<Option<Result<(), E>>>>>>,
+    flying: Arc<Flying<K, E>>,
     failed: Cache<K, (E, UnixTime)>,
 }
+
+/// Who is flying: each with the place where its result will stand.
+type Flying<K, E> = Mutex<HashMap<K, watch::Receiver<Option<Result<(), E>>>>>;
 
 /// Too many different things are being fetched at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Crowded;
+
+impl<K, E> Default for Flights<K, E>
+where
+    K: Clone + Eq + Hash,
+    E: Clone,
+{
+    fn default() -> Self {
+        Self {
+            flying: Arc::default(),
+            failed: Cache::new(REMEMBERED),
+        }
+    }
+}
 
 impl<K, E> Flights<K, E>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// No flights yet.
-    pub fn new() -> Self {
-        Self {
-            flying: Arc::default(),
-            failed: Cache::new(REMEMBERED),
-        }
-    }
-
     /// A failure of this key that is still to be believed at `now`.
     pub fn recent_failure(&self, key: &K, now: UnixTime) -> Option<E> {
         let (failure, until) = self.failed.get(key)?;
@@ -95,7 +103,7 @@ where
 
 /// Takes the flight off the map, also when its task panics.
 struct Landed<K: Eq + Hash, E> {
-    flying: Arc<Mutex<HashMap<K, watch::Receiver<Option<Result<(), E>>>>>>,
+    flying: Arc<Flying<K, E>>,
     key: K,
 }
 
@@ -121,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_callers_one_fetch() {
-        let flights: Arc<Flights<u8, String>> = Arc::new(Flights::new());
+        let flights: Arc<Flights<u8, String>> = Arc::new(Flights::default());
         let fetches = Arc::new(AtomicUsize::new(0));
         let gate = Arc::new(tokio::sync::Notify::new());
         let callers: Vec<_> = (0..50)
@@ -158,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panicking_fetch_strands_nobody_and_the_next_one_flies() {
-        let flights: Flights<u8, ()> = Flights::new();
+        let flights: Flights<u8, ()> = Flights::default();
         assert_eq!(
             flights.join(1, || async { panic!("on purpose") }).await,
             Err(Crowded)
@@ -168,7 +176,7 @@ mod tests {
 
     #[test]
     fn failures_are_forgotten_in_time() {
-        let flights: Flights<u8, &str> = Flights::new();
+        let flights: Flights<u8, &str> = Flights::default();
         flights.remember(1, "absent", UnixTime::from_secs(60));
         assert_eq!(
             flights.recent_failure(&1, UnixTime::from_secs(59)),

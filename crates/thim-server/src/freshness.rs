@@ -81,7 +81,7 @@ pub struct KindPolicy {
 }
 
 /// Settings of every kind (`[freshness]` in the configuration).
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// PCK CRLs and the root CRL. Polled hourly by default.
@@ -106,17 +106,6 @@ pub struct KindConfig {
     pub serve_expired: Option<ServeExpired>,
     /// A new edition is expected at least this often; an event says when it is not. Default 7 days, a year and 15 days for the root CRL.
     pub cadence: Option<Span>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            crl: KindConfig::default(),
-            evaluation_numbers: KindConfig::default(),
-            identity: KindConfig::default(),
-            tcb_info: KindConfig::default(),
-        }
-    }
 }
 
 impl Config {

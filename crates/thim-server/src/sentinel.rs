@@ -113,9 +113,7 @@ impl Remark {
 
 /// Every event name, so that every metric series exists from the start.
 pub const EVENT_NAMES: &[&str] = &[
-    "baseline.list-expired",
     "cadence.missed",
-    "clock.behind-store",
     "crl.removed-expired",
     "crl.revoked",
     "crl.unrevoked",
@@ -131,7 +129,6 @@ pub const EVENT_NAMES: &[&str] = &[
     "revocation.unchecked",
     "signer.changed",
     "signer.revoked",
-    "store.failed",
     "trust.replaced",
     "upstream.down",
     "upstream.up",

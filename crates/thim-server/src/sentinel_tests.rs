@@ -57,6 +57,16 @@ fn judged(
     }
 }
 
+/// Name, candidate, origin, now, verdict, remarks.
+type Case = (
+    &'static str,
+    Candidate,
+    Origin,
+    i64,
+    &'static str,
+    Vec<&'static str>,
+);
+
 #[test]
 fn admission_table() {
     use Origin::{Import, Upstream};
@@ -76,7 +86,7 @@ fn admission_table() {
         unchecked: true,
         ..candidate(crl(11 * DAY, &[1, 2, 3], State::Current))
     };
-    let cases: Vec<(&str, Candidate, Origin, i64, &str, Vec<&str>)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "the same again",
             candidate(crl(10 * DAY, &[1, 2, 3], State::Current)),

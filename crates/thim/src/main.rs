@@ -17,6 +17,7 @@ mod tables;
 mod verify;
 
 use std::fmt::Display;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -65,6 +66,7 @@ fn log_to_stderr(format: LogFormat, default: &str) {
         .unwrap_or_else(|| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // Only the first call of a process counts; there is one.
     let _ = match format {

@@ -1,5 +1,6 @@
 //! Writing: a [`Batch`] is one transaction, all of it or none.
 
+use sqlx::{Connection, SqliteConnection};
 use thim_verify::{ArtefactKey, Certificate, Digest, UnixTime};
 
 use super::{Store, StoreError};
@@ -116,126 +117,14 @@ pub struct CalledRow {
 impl Store {
     /// Writes a batch: all of it or nothing.
     pub async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        for (certificate, seen) in &batch.certificates {
-            sqlx::query("INSERT INTO certificate (digest, der, first_seen) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING")
-                .bind(certificate.digest().to_string())
-                .bind(certificate.der())
-                .bind(seen.secs())
-                .execute(&mut *tx)
-                .await?;
+        let mut connection = self.writer.acquire().await?;
+        let result = write(&mut connection, batch).await;
+        if result.is_err() {
+            // SQLite ends a transaction by itself when the disk is full, and the pool does not learn of it:
+            // a connection that failed is not used again.
+            let _ = connection.close().await;
         }
-        if let Some(new) = &batch.edition {
-            sqlx::query(
-                "INSERT INTO edition (id, artefact, kind, issued, next_update, signer_key, chain, document, document_bytes, \
-                 revoked_entries, source, called, fetched, admitted) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-            )
-            .bind(new.id.to_string())
-            .bind(new.key.to_string())
-            .bind(new.key.kind().to_string())
-            .bind(new.issued.secs())
-            .bind(new.next_update.secs())
-            .bind(new.signer_key.to_string())
-            .bind(new.issuer.map(|digest| digest.to_string()).unwrap_or_default())
-            .bind(new.document.as_ref())
-            .bind(i64::try_from(new.document.len()).unwrap_or(i64::MAX))
-            .bind(new.revoked_entries.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
-            .bind(&new.source)
-            .bind(new.called)
-            .bind(new.fetched.secs())
-            .bind(new.admitted.secs())
-            .execute(&mut *tx)
-            .await?;
-        }
-        for change in &batch.transitions {
-            sqlx::query(
-                "INSERT INTO transition (edition, at, state, cause) VALUES ($1, $2, $3, $4)",
-            )
-            .bind(change.edition.to_string())
-            .bind(change.at.secs())
-            .bind(change.state.to_string())
-            .bind(&change.cause)
-            .execute(&mut *tx)
-            .await?;
-            let root_crl = batch
-                .edition
-                .as_ref()
-                .filter(|new| new.id == change.edition)
-                .and_then(|new| new.root_crl);
-            sqlx::query(
-                "INSERT INTO standing (edition, artefact, state, since, root_crl) VALUES ($1, $2, $3, $4, $5) \
-                 ON CONFLICT (edition) DO UPDATE SET state = excluded.state, since = excluded.since",
-            )
-            .bind(change.edition.to_string())
-            .bind(change.key.to_string())
-            .bind(change.state.to_string())
-            .bind(change.at.secs())
-            .bind(root_crl.map(UnixTime::secs))
-            .execute(&mut *tx)
-            .await?;
-        }
-        for (edition, root_crl) in &batch.checked {
-            sqlx::query("UPDATE standing SET root_crl = $2 WHERE edition = $1")
-                .bind(edition.to_string())
-                .bind(root_crl.secs())
-                .execute(&mut *tx)
-                .await?;
-        }
-        for event in &batch.events {
-            sqlx::query("INSERT INTO event (at, name, severity, artefact, edition, text) VALUES ($1, $2, $3, $4, $5, $6)")
-                .bind(event.at.secs())
-                .bind(event.remark.name)
-                .bind(event.remark.severity.to_string())
-                .bind(event.key.map(|key| key.to_string()))
-                .bind(event.edition.map(|edition| edition.to_string()))
-                .bind(&event.remark.text)
-                .execute(&mut *tx)
-                .await?;
-        }
-        if let Some(bad) = &batch.quarantined {
-            let kept = bad.body.get(..QUARANTINED_BYTES).unwrap_or(&bad.body);
-            sqlx::query("INSERT INTO quarantine (at, source, artefact, reason, digest, body) VALUES ($1, $2, $3, $4, $5, $6)")
-                .bind(bad.at.secs())
-                .bind(&bad.source)
-                .bind(bad.key.map(|key| key.to_string()))
-                .bind(&bad.reason)
-                .bind(Digest::of(&bad.body).to_string())
-                .bind(kept)
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query(
-                "DELETE FROM quarantine WHERE seq <= (SELECT MAX(seq) FROM quarantine) - $1",
-            )
-            .bind(QUARANTINE_ROWS)
-            .execute(&mut *tx)
-            .await?;
-        }
-        if let Some(called) = &batch.called {
-            sqlx::query(
-                "INSERT INTO called (subject, choice, number, at) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (subject, choice) DO UPDATE SET number = excluded.number, at = excluded.at",
-            )
-            .bind(&called.subject)
-            .bind(called.choice)
-            .bind(i64::from(called.number))
-            .bind(called.at.secs())
-            .execute(&mut *tx)
-            .await?;
-        }
-        if let Some((key, at, source)) = &batch.confirmation {
-            sqlx::query(
-                "INSERT INTO confirmation (artefact, at, source) VALUES ($1, $2, $3) \
-                 ON CONFLICT (artefact) DO UPDATE SET at = excluded.at, source = excluded.source",
-            )
-            .bind(key.to_string())
-            .bind(at.secs())
-            .bind(source)
-            .execute(&mut *tx)
-            .await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        result
     }
 
     /// Writes what `upstream` may be asked next: two instants in milliseconds.
@@ -256,6 +145,125 @@ impl Store {
         .await?;
         Ok(())
     }
+}
+
+async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), StoreError> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (certificate, seen) in &batch.certificates {
+        sqlx::query("INSERT INTO certificate (digest, der, first_seen) VALUES ($1, $2, $3) ON CONFLICT (digest) DO NOTHING")
+                .bind(certificate.digest().to_string())
+                .bind(certificate.der())
+                .bind(seen.secs())
+                .execute(&mut *tx)
+                .await?;
+    }
+    if let Some(new) = &batch.edition {
+        sqlx::query(
+                "INSERT INTO edition (id, artefact, kind, issued, next_update, signer_key, chain, document, document_bytes, \
+                 revoked_entries, source, called, fetched, admitted) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+            )
+            .bind(new.id.to_string())
+            .bind(new.key.to_string())
+            .bind(new.key.kind().to_string())
+            .bind(new.issued.secs())
+            .bind(new.next_update.secs())
+            .bind(new.signer_key.to_string())
+            .bind(new.issuer.map(|digest| digest.to_string()).unwrap_or_default())
+            .bind(new.document.as_ref())
+            .bind(i64::try_from(new.document.len()).unwrap_or(i64::MAX))
+            .bind(new.revoked_entries.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
+            .bind(&new.source)
+            .bind(new.called)
+            .bind(new.fetched.secs())
+            .bind(new.admitted.secs())
+            .execute(&mut *tx)
+            .await?;
+    }
+    for change in &batch.transitions {
+        sqlx::query("INSERT INTO transition (edition, at, state, cause) VALUES ($1, $2, $3, $4)")
+            .bind(change.edition.to_string())
+            .bind(change.at.secs())
+            .bind(change.state.to_string())
+            .bind(&change.cause)
+            .execute(&mut *tx)
+            .await?;
+        let root_crl = batch
+            .edition
+            .as_ref()
+            .filter(|new| new.id == change.edition)
+            .and_then(|new| new.root_crl);
+        sqlx::query(
+                "INSERT INTO standing (edition, artefact, state, since, root_crl) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (edition) DO UPDATE SET state = excluded.state, since = excluded.since",
+            )
+            .bind(change.edition.to_string())
+            .bind(change.key.to_string())
+            .bind(change.state.to_string())
+            .bind(change.at.secs())
+            .bind(root_crl.map(UnixTime::secs))
+            .execute(&mut *tx)
+            .await?;
+    }
+    for (edition, root_crl) in &batch.checked {
+        sqlx::query("UPDATE standing SET root_crl = $2 WHERE edition = $1")
+            .bind(edition.to_string())
+            .bind(root_crl.secs())
+            .execute(&mut *tx)
+            .await?;
+    }
+    for event in &batch.events {
+        sqlx::query("INSERT INTO event (at, name, severity, artefact, edition, text) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(event.at.secs())
+                .bind(event.remark.name)
+                .bind(event.remark.severity.to_string())
+                .bind(event.key.map(|key| key.to_string()))
+                .bind(event.edition.map(|edition| edition.to_string()))
+                .bind(&event.remark.text)
+                .execute(&mut *tx)
+                .await?;
+    }
+    if let Some(bad) = &batch.quarantined {
+        let kept = bad.body.get(..QUARANTINED_BYTES).unwrap_or(&bad.body);
+        sqlx::query("INSERT INTO quarantine (at, source, artefact, reason, digest, body) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(bad.at.secs())
+                .bind(&bad.source)
+                .bind(bad.key.map(|key| key.to_string()))
+                .bind(&bad.reason)
+                .bind(Digest::of(&bad.body).to_string())
+                .bind(kept)
+                .execute(&mut *tx)
+                .await?;
+        sqlx::query("DELETE FROM quarantine WHERE seq <= (SELECT MAX(seq) FROM quarantine) - $1")
+            .bind(QUARANTINE_ROWS)
+            .execute(&mut *tx)
+            .await?;
+    }
+    if let Some(called) = &batch.called {
+        sqlx::query(
+                "INSERT INTO called (subject, choice, number, at) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (subject, choice) DO UPDATE SET number = excluded.number, at = excluded.at",
+            )
+            .bind(&called.subject)
+            .bind(called.choice)
+            .bind(i64::from(called.number))
+            .bind(called.at.secs())
+            .execute(&mut *tx)
+            .await?;
+    }
+    if let Some((key, at, source)) = &batch.confirmation {
+        sqlx::query(
+            "INSERT INTO confirmation (artefact, at, source) VALUES ($1, $2, $3) \
+                 ON CONFLICT (artefact) DO UPDATE SET at = excluded.at, source = excluded.source",
+        )
+        .bind(key.to_string())
+        .bind(at.secs())
+        .bind(source)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// A quarantined body is kept for a look, not for use.

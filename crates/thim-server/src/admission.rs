@@ -216,7 +216,12 @@ impl Collateral {
                     .events
                     .push(event(now, told, Some(key), Some(artefact.id())));
                 batch.called = None;
-                self.commit(&batch).await?;
+                // A lying upstream repeats itself at every poll; once is enough for the record.
+                if self.store.has_event(remark.name, artefact.id()).await? {
+                    self.metrics.event(remark.name);
+                } else {
+                    self.commit(&batch).await?;
+                }
                 return Err(Refused::Judged(remark));
             }
             Judgement::Admit {
@@ -224,7 +229,7 @@ impl Collateral {
                 cause,
                 remarks,
             } => {
-                batch.edition = Some(new_edition(&offer, &verified, now));
+                batch.edition = Some(NewEdition::new(&verified, offer.source, offer.called, now));
                 batch.certificates = verified
                     .chain()
                     .certificates()
@@ -296,6 +301,10 @@ impl Collateral {
         } else {
             "edition.unverified"
         };
+        if self.store.is_quarantined(Digest::of(&body), source).await? {
+            self.metrics.event(name);
+            return Ok(());
+        }
         let remark = Remark::new(
             name,
             Severity::Alarm,
@@ -939,6 +948,19 @@ impl Collateral {
     }
 
     pub(crate) fn withdraw(&self, key: ArtefactKey) {
+        // Most keys that are asked for in vain were never published: no view is copied for them.
+        let known = {
+            let view = self.published.load();
+            let numbered = Subject::of(&key).and_then(|(subject, number)| {
+                view.called
+                    .get(&subject)
+                    .map(|called| called.current.contains(&number))
+            });
+            view.ready.contains_key(&key) || numbered == Some(true)
+        };
+        if !known {
+            return;
+        }
         self.metrics.withdrawn(&key.to_string());
         let subject = Subject::of(&key);
         self.published.change(|view| {
@@ -1014,34 +1036,6 @@ fn answers(ask: Ask, request: &Request, found: ArtefactKey) -> Result<(), String
         Ok(())
     } else {
         Err(format!("an answer to {}", request.path()))
-    }
-}
-
-fn new_edition(offer: &Offer<'_>, verified: &Verified<Artefact>, now: UnixTime) -> NewEdition {
-    NewEdition {
-        id: verified.id(),
-        key: verified.key(),
-        issued: verified.issued(),
-        next_update: verified.next_update(),
-        signer_key: verified.chain().signer_key(),
-        issuer: verified.chain().issuer().map(Certificate::digest),
-        document: verified.document().clone(),
-        revoked_entries: match verified.content() {
-            Content::Crl(crl) => Some(crl.revoked_len() as u64),
-            Content::EnclaveIdentity(_) | Content::EvaluationNumbers(_) | Content::TcbInfo(_) => {
-                None
-            }
-        },
-        source: offer.source.to_owned(),
-        called: offer.called,
-        fetched: offer.at,
-        admitted: now,
-        root_crl: match verified.revocation() {
-            Revocation::Checked {
-                root_crl_this_update,
-            } => Some(root_crl_this_update),
-            Revocation::Unchecked => None,
-        },
     }
 }
 

@@ -237,7 +237,10 @@ async fn killed_while_importing_and_while_refreshing() {
         .status()
         .expect("the program starts");
     // 1: a number that a recovery pushed below standard is withdrawn, and said so.
-    assert!(matches!(last.code(), Some(0 | 1)), "the refresh ends after all: {last:?}");
+    assert!(
+        matches!(last.code(), Some(0 | 1)),
+        "the refresh ends after all: {last:?}"
+    );
     before = place.editions();
     println!(
         "{objects} editions imported, {} after {} kills",

@@ -301,6 +301,17 @@ impl Store {
         Ok(count > 0)
     }
 
+    /// True where these very bytes of this source are in quarantine already.
+    pub async fn is_quarantined(&self, body: Digest, source: &str) -> Result<bool, StoreError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM quarantine WHERE digest = $1 AND source = $2")
+                .bind(body.to_string())
+                .bind(source)
+                .fetch_one(&self.reader)
+                .await?;
+        Ok(count > 0)
+    }
+
     /// Every certificate ever used.
     pub async fn certificates(&self) -> Result<Vec<Certificate>, StoreError> {
         let rows = sqlx::query("SELECT digest, der FROM certificate ORDER BY first_seen, digest")

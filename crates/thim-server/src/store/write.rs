@@ -1,7 +1,9 @@
 //! Writing: a [`Batch`] is one transaction, all of it or none.
 
 use sqlx::{Connection, SqliteConnection};
-use thim_verify::{ArtefactKey, Certificate, Digest, UnixTime};
+use thim_verify::{
+    Artefact, ArtefactKey, Certificate, Content, Digest, Revocation, UnixTime, Verified,
+};
 
 use super::{Store, StoreError};
 use crate::sentinel::{Remark, State};
@@ -27,35 +29,59 @@ pub struct Batch {
     pub confirmation: Option<(ArtefactKey, UnixTime, String)>,
 }
 
-/// An edition to insert.
+/// An edition to insert. Only a verified artefact becomes one.
 #[derive(Debug)]
 pub struct NewEdition {
-    /// SHA-256 of the signed bytes.
-    pub id: Digest,
-    /// Its key.
-    pub key: ArtefactKey,
-    /// Issue date.
-    pub issued: UnixTime,
-    /// Next update.
-    pub next_update: UnixTime,
-    /// SHA-256 of the signer's SubjectPublicKeyInfo.
-    pub signer_key: Digest,
-    /// SHA-256 of the issuing certificate; `None` for the root CRL.
-    pub issuer: Option<Digest>,
-    /// As served.
-    pub document: bytes::Bytes,
-    /// Number of revoked serials, for CRLs.
-    pub revoked_entries: Option<u64>,
-    /// URL or path.
-    pub source: String,
-    /// What the source called it.
-    pub called: Option<&'static str>,
-    /// When it arrived.
-    pub fetched: UnixTime,
-    /// When it was admitted.
-    pub admitted: UnixTime,
-    /// `thisUpdate` of the root CRL its signer was checked against.
-    pub root_crl: Option<UnixTime>,
+    id: Digest,
+    key: ArtefactKey,
+    issued: UnixTime,
+    next_update: UnixTime,
+    signer_key: Digest,
+    // None for the root CRL.
+    issuer: Option<Digest>,
+    document: bytes::Bytes,
+    revoked_entries: Option<usize>,
+    source: String,
+    called: Option<&'static str>,
+    admitted: UnixTime,
+    // `thisUpdate` of the root CRL its signer was checked against.
+    root_crl: Option<UnixTime>,
+}
+
+impl NewEdition {
+    /// An edition of what was verified at `at`, from `source` (a URL or a path), which `called` its number
+    /// standard or early, or nothing.
+    pub fn new(
+        verified: &Verified<Artefact>,
+        source: &str,
+        called: Option<&'static str>,
+        at: UnixTime,
+    ) -> Self {
+        Self {
+            id: verified.id(),
+            key: verified.key(),
+            issued: verified.issued(),
+            next_update: verified.next_update(),
+            signer_key: verified.chain().signer_key(),
+            issuer: verified.chain().issuer().map(Certificate::digest),
+            document: verified.document().clone(),
+            revoked_entries: match verified.content() {
+                Content::Crl(crl) => Some(crl.revoked_len()),
+                Content::EnclaveIdentity(_)
+                | Content::EvaluationNumbers(_)
+                | Content::TcbInfo(_) => None,
+            },
+            source: source.to_owned(),
+            called,
+            admitted: at,
+            root_crl: match verified.revocation() {
+                Revocation::Checked {
+                    root_crl_this_update,
+                } => Some(root_crl_this_update),
+                Revocation::Unchecked => None,
+            },
+        }
+    }
 }
 
 /// A change of state.
@@ -175,7 +201,7 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
             .bind(new.revoked_entries.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
             .bind(&new.source)
             .bind(new.called)
-            .bind(new.fetched.secs())
+            .bind(new.admitted.secs())
             .bind(new.admitted.secs())
             .execute(&mut *tx)
             .await?;

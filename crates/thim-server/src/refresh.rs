@@ -215,15 +215,18 @@ pub async fn run(
     } else {
         None
     };
-    // The root CRL and the lists first: what follows is judged and chosen by them.
-    let (first, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| {
+    // The root CRL first, then the lists: what follows is judged and chosen by them.
+    let (root_crl, steps): (Vec<Step>, Vec<Step>) = steps
+        .into_iter()
+        .partition(|step| step.ask == Ask::Artefact(ArtefactKey::RootCrl));
+    let (lists, rest): (Vec<Step>, Vec<Step>) = steps.into_iter().partition(|step| {
         matches!(
             step.ask,
-            Ask::Artefact(ArtefactKey::RootCrl | ArtefactKey::EvaluationNumbers { .. })
+            Ask::Artefact(ArtefactKey::EvaluationNumbers { .. })
         )
     });
     let mut done = Vec::new();
-    for group in [first, rest] {
+    for group in [root_crl, lists, rest] {
         let outcomes = futures_util::stream::iter(group)
             .map(|step| async move {
                 let outcome = if dry_run {

@@ -82,91 +82,98 @@ fn table() -> Vec<(Fault, u16, &'static str, Option<&'static str>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_met() {
+    let mut meetings = tokio::task::JoinSet::new();
     for (fault, status, cause, event) in table() {
-        let begun = std::time::Instant::now();
-        let fleet = Fleet::start().await;
-        let known = fleet.get(&tcb("sgx", SGX_ONLY)).await;
-        assert_eq!(known.status, 200, "{fault:?}");
-        // So that an answer signed under the fault would be news, were it taken.
-        fleet.advance(60).await;
-        fleet
-            .management()
-            .set_fault(FaultRule::new(fault.clone()).matching("/tcb?"))
-            .expect("a fault");
+        meetings.spawn(meet(fault, status, cause, event));
+    }
+    while let Some(met) = meetings.join_next().await {
+        met.expect("the fault is met");
+    }
+}
 
-        let before = fleet.events().await.len();
-        let steps = fleet.refresh().await;
-        let events = fleet.events().await.split_off(before);
-        match event {
-            Some(event) => assert!(
-                events.iter().any(|name| name == event),
-                "{fault:?}: {events:?} {steps:?}"
-            ),
-            None => assert!(
-                !events.iter().any(|name| name.starts_with("edition.")),
-                "{fault:?}: {events:?}"
-            ),
-        }
-        let after = fleet.get(&tcb("sgx", SGX_ONLY)).await;
-        assert_eq!(
-            (after.status, &after.body),
-            (200, &known.body),
-            "{fault:?}: a hit is unchanged"
-        );
+/// One fault against a fleet of its own.
+async fn meet(fault: Fault, status: u16, cause: &'static str, event: Option<&'static str>) {
+    let fleet = Fleet::start().await;
+    let known = fleet.get(&tcb("sgx", SGX_ONLY)).await;
+    assert_eq!(known.status, 200, "{fault:?}");
+    // So that an answer signed under the fault would be news, were it taken.
+    fleet.advance(60).await;
+    fleet
+        .management()
+        .set_fault(FaultRule::new(fault.clone()).matching("/tcb?"))
+        .expect("a fault");
 
-        // A retry-after that the refresh met holds for the miss as well, and so does an open breaker.
-        fleet.advance(120).await;
-        let started = std::time::Instant::now();
-        let cold = fleet.get(&tcb("tdx", BOTH)).await;
-        assert_eq!(cold.status, status, "{fault:?}: {cold:?}");
+    let before = fleet.events().await.len();
+    let steps = fleet.refresh().await;
+    let events = fleet.events().await.split_off(before);
+    match event {
+        Some(event) => assert!(
+            events.iter().any(|name| name == event),
+            "{fault:?}: {events:?} {steps:?}"
+        ),
+        None => assert!(
+            !events.iter().any(|name| name.starts_with("edition.")),
+            "{fault:?}: {events:?}"
+        ),
+    }
+    let after = fleet.get(&tcb("sgx", SGX_ONLY)).await;
+    assert_eq!(
+        (after.status, &after.body),
+        (200, &known.body),
+        "{fault:?}: a hit is unchanged"
+    );
+
+    // A retry-after that the refresh met holds for the miss as well, and so does an open breaker.
+    fleet.advance(120).await;
+    let started = std::time::Instant::now();
+    let cold = fleet.get(&tcb("tdx", BOTH)).await;
+    assert_eq!(cold.status, status, "{fault:?}: {cold:?}");
+    assert!(
+        cold.header("thim-cause").starts_with(cause),
+        "{fault:?}: {}",
+        cold.header("thim-cause")
+    );
+    if fault == Fault::Expired {
         assert!(
-            cold.header("thim-cause").starts_with(cause),
-            "{fault:?}: {}",
-            cold.header("thim-cause")
+            fleet.events().await.contains(&"edition.expired".to_owned()),
+            "{cold:?}"
         );
-        if fault == Fault::Expired {
-            assert!(
-                fleet.events().await.contains(&"edition.expired".to_owned()),
-                "{cold:?}"
-            );
-        }
-        if status == 503 {
-            assert!(
-                cold.header("retry-after")
-                    .parse::<u32>()
-                    .is_ok_and(|secs| (1..=60).contains(&secs)),
-                "{fault:?}"
-            );
-            assert_eq!(
-                cold.text(),
-                "Server is currently unable to process the request."
-            );
-        }
-        assert!(started.elapsed().as_secs() < 10, "{fault:?}: bounded");
-        let held = fleet
-            .server()
-            .collateral
-            .store()
-            .keys()
-            .await
-            .expect("the store works");
-        assert_eq!(
-            held.iter()
-                .any(|row| row.key.to_string().contains("/tdx/v3/")),
-            status == 200,
+    }
+    if status == 503 {
+        assert!(
+            cold.header("retry-after")
+                .parse::<u32>()
+                .is_ok_and(|secs| (1..=60).contains(&secs)),
             "{fault:?}"
         );
-
-        fleet.management().clear_faults();
-        fleet.advance(120).await;
         assert_eq!(
-            fleet.get(&tcb("tdx", BOTH)).await.status,
-            200,
-            "{fault:?}: it heals"
+            cold.text(),
+            "Server is currently unable to process the request."
         );
-        fleet.stop().await;
-        println!("{fault:?}: {:?}", begun.elapsed());
     }
+    assert!(started.elapsed().as_secs() < 10, "{fault:?}: bounded");
+    let held = fleet
+        .server()
+        .collateral
+        .store()
+        .keys()
+        .await
+        .expect("the store works");
+    assert_eq!(
+        held.iter()
+            .any(|row| row.key.to_string().contains("/tdx/v3/")),
+        status == 200,
+        "{fault:?}"
+    );
+
+    fleet.management().clear_faults();
+    fleet.advance(120).await;
+    assert_eq!(
+        fleet.get(&tcb("tdx", BOTH)).await.status,
+        200,
+        "{fault:?}: it heals"
+    );
+    fleet.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,7 +266,7 @@ async fn a_budget_survives_a_restart() {
     .await;
     fleet.serve().await;
     let mut refused = 0;
-    for index in 0..7 {
+    for index in 0..5 {
         let answer = fleet
             .get(&tcb("sgx", &format!("0000000000{index:02}")))
             .await;
@@ -284,7 +291,7 @@ async fn a_budget_survives_a_restart() {
         asked <= 4,
         "{asked} calls with a standing clock and a burst of 4"
     );
-    assert!(refused >= 3);
+    assert!(refused >= 1);
     fleet.stop().await;
 }
 

@@ -10,7 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use support::{Kept, instant};
+use support::Kept;
 use thim_server::intake;
 use thim_server::operations;
 use thim_server::sentinel::State;

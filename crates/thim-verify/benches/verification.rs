@@ -6,6 +6,8 @@
 //!
 //! `cargo bench -p thim-verify` with `THIM_VECTORS` set; rounds in `THIM_BENCH_ROUNDS` (default 2000).
 
+#![allow(clippy::disallowed_methods, reason = "a test of the world may read it")]
+
 use std::fmt;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,8 @@
 //! The data is not part of the repository: `THIM_VECTORS` names its folder, `../../../shared/vectors` is tried
 //! otherwise, and without either the tests say so and pass.
 
+#![allow(clippy::disallowed_methods, reason = "a test of the world may read it")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

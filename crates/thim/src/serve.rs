@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thim_server::clock::Clock;
 use thim_server::config::Config;
 use thim_server::server::{OFF, Server, World};
+use thim_server::store::Store;
 use thim_verify::UnixTime;
 
 /// Serve collateral.
@@ -103,13 +104,7 @@ async fn simulate(
     // Its keys are fresh at each start, so what an earlier simulator signed is worth nothing now.
     config.data = config.data.join("sim");
     let root = config.data.join("root.pem");
-    for old in ["thim.db", "thim.db-wal", "thim.db-shm"] {
-        match std::fs::remove_file(config.data.join(old)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-    }
-    std::fs::create_dir_all(&config.data)?;
+    Store::erase(&config.data)?;
     std::fs::write(&root, sim.root_pem())?;
     config.trust.intel_roots = vec![root];
     config.intel.upstream = vec![sim.pcs_url()];
@@ -162,8 +157,8 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
         );
         let base = server
             .https
-            .map(|address| format!("-k https://{address}"))
-            .or(server.http.map(|address| format!("http://{address}")));
+            .map(|address| format!("-k 'https://{address}"))
+            .or(server.http.map(|address| format!("'http://{address}")));
         println!("FMSPCs to ask for:");
         for platform in sim.platforms() {
             println!(
@@ -175,11 +170,9 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
         }
         if let (Some(base), Some(platform)) = (base, sim.platforms().first()) {
             println!(
-                "try:  curl -i '{}/sgx/certification/v4/tcb?fmspc={}'",
-                base.replace("-k ", ""),
+                "try:  curl -i {base}/sgx/certification/v4/tcb?fmspc={}'",
                 platform.fmspc
             );
-            println!("      (with -k: the certificate is for development)");
         }
     }
     use std::io::Write;

@@ -1,6 +1,8 @@
 //! `kill -9` in a loop, during imports and during refreshes, of the real program: the store opens each time,
 //! nothing that was admitted is lost, nothing unverified appears.
 
+#![allow(clippy::disallowed_methods, reason = "a test of the world may read it")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

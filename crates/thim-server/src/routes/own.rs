@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -16,7 +16,7 @@ use thim_client::{
 use thim_verify::{ArtefactKey, Digest, UnixTime};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::problem::{ProblemResponse, problem};
+use super::problem::{Params, ProblemResponse, problem};
 use crate::clock::Clock;
 use crate::collateral::Collateral;
 use crate::intake;
@@ -188,7 +188,7 @@ async fn status(State(service): State<Arc<Service>>) -> Answer<Status> {
     responses((status = 200, body = [EditionSummary]), (status = 400, body = Problem)))]
 async fn list(
     State(service): State<Arc<Service>>,
-    Query(query): Query<ListQuery>,
+    Params(query): Params<ListQuery>,
 ) -> Answer<Vec<EditionSummary>> {
     let key = query
         .key
@@ -226,7 +226,7 @@ async fn list(
     responses((status = 200, body = EditionSummary), (status = 404, body = Problem)))]
 async fn show(
     State(service): State<Arc<Service>>,
-    Query(query): Query<KeyQuery>,
+    Params(query): Params<KeyQuery>,
 ) -> Answer<EditionSummary> {
     let key: ArtefactKey = parsed("key", &query.key)?;
     let found = operations::show(&service.collateral, key, service.clock.now()).await?;
@@ -244,7 +244,7 @@ async fn show(
     responses((status = 200, body = [EditionSummary]), (status = 400, body = Problem)))]
 async fn history(
     State(service): State<Arc<Service>>,
-    Query(query): Query<KeyQuery>,
+    Params(query): Params<KeyQuery>,
 ) -> Answer<Vec<EditionSummary>> {
     let key: ArtefactKey = parsed("key", &query.key)?;
     let known_at = query
@@ -280,7 +280,7 @@ async fn document(
 #[utoipa::path(get, path = "/thim/v1/events", params(EventsQuery), responses((status = 200, body = [EventRecord])))]
 async fn events(
     State(service): State<Arc<Service>>,
-    Query(query): Query<EventsQuery>,
+    Params(query): Params<EventsQuery>,
 ) -> Answer<Vec<EventRecord>> {
     let key = query
         .key
@@ -343,8 +343,13 @@ async fn release(
 async fn refresh_now(
     State(service): State<Arc<Service>>,
     headers: HeaderMap,
-    Json(request): Json<RefreshRequest>,
+    body: axum::body::Bytes,
 ) -> Answer<RefreshReport> {
+    let request: RefreshRequest = if body.is_empty() {
+        RefreshRequest::default()
+    } else {
+        read(&body)?
+    };
     if !request.dry_run {
         admit(&service, &headers)?;
     }
@@ -375,13 +380,7 @@ async fn import(
             "nothing can be imported into it",
         ));
     }
-    let request: ImportRequest = serde_json::from_slice(&body).map_err(|error| {
-        problem(
-            StatusCode::BAD_REQUEST,
-            "No import request",
-            error.to_string(),
-        )
-    })?;
+    let request: ImportRequest = read(&body)?;
     let mut gathered = intake::Gathered::default();
     for file in request.files {
         let bytes = data_encoding::BASE64
@@ -433,6 +432,17 @@ fn admit(service: &Service, headers: &HeaderMap) -> std::result::Result<(), Prob
         "This wants the bearer token",
         "it is in admin.token of the data directory",
     ))
+}
+
+/// A JSON body, whatever its content type says.
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> std::result::Result<T, ProblemResponse> {
+    serde_json::from_slice(body).map_err(|error| {
+        problem(
+            StatusCode::BAD_REQUEST,
+            "The body is not what this takes",
+            error.to_string(),
+        )
+    })
 }
 
 fn parsed<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, ProblemResponse>

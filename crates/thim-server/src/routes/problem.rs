@@ -1,5 +1,6 @@
 //! Problem documents (RFC 9457): every error of the own API.
 
+use axum::extract::{FromRequestParts, Query};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -39,5 +40,30 @@ impl IntoResponse for ProblemResponse {
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         (status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+/// Query parameters whose faults are problem documents too.
+pub struct Params<T>(pub T);
+
+impl<S, T> FromRequestParts<S> for Params<T>
+where
+    S: Send + Sync,
+    T: serde::de::DeserializeOwned,
+{
+    type Rejection = ProblemResponse;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        state: &S,
+    ) -> Result<Self, ProblemResponse> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(problem(
+                StatusCode::BAD_REQUEST,
+                "A parameter is wrong",
+                rejection.body_text(),
+            )),
+        }
     }
 }

@@ -96,26 +96,7 @@ pub struct Store {
 impl Store {
     /// Opens or makes the store in `directory` for the roots of `trust`.
     pub async fn open(directory: &Path, trust: Digest) -> Result<Self, StoreError> {
-        let refused = |error: std::io::Error| StoreError::Directory {
-            path: directory.to_owned(),
-            why: error.to_string(),
-        };
-        make_directory(directory).map_err(refused)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join("lock"))
-            .map_err(refused)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse {
-                    path: directory.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(refused(error)),
-        }
+        let lock = lock(directory)?;
         let options = SqliteConnectOptions::new()
             .filename(directory.join("thim.db"))
             .create_if_missing(true)
@@ -157,6 +138,23 @@ impl Store {
         Ok(store)
     }
 
+    /// Empties the store in `directory`, if nobody has it open. For simulators, whose keys are fresh each time.
+    pub fn erase(directory: &Path) -> Result<(), StoreError> {
+        let _lock = lock(directory)?;
+        for name in ["thim.db", "thim.db-wal", "thim.db-shm"] {
+            match std::fs::remove_file(directory.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::Directory {
+                        path: directory.to_owned(),
+                        why: format!("{name}: {error}"),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Closes the connections, so that the write-ahead log is folded in, and frees the directory.
     pub async fn close(&self) {
         self.reader.close().await;
@@ -191,6 +189,28 @@ impl Store {
                 Ok(())
             }
         }
+    }
+}
+
+/// Makes the directory if it is missing, and takes its lock.
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let refused = |error: std::io::Error| StoreError::Directory {
+        path: directory.to_owned(),
+        why: error.to_string(),
+    };
+    make_directory(directory).map_err(refused)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join("lock"))
+        .map_err(refused)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            path: directory.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(refused(error)),
     }
 }
 

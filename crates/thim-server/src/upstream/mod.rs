@@ -118,12 +118,12 @@ impl Intel {
                     .map_err(|why| invalid("api_key_file", format!("{}: {why}", path.display())))?,
             ),
         };
-        let client = source::client(config).map_err(|(key, why)| invalid(key, why))?;
+        let clients = source::Clients::new(config).map_err(|(key, why)| invalid(key, why))?;
         let make = |key: &'static str, text: &str, whole: bool| {
             Source::new(
                 text,
                 whole,
-                client.clone(),
+                &clients,
                 api_key.as_deref(),
                 config,
                 store,

@@ -97,18 +97,40 @@ struct State {
     not_before_millis: i64,
 }
 
-/// A client that follows nothing, decodes nothing, and trusts the system's certificates.
-pub(super) fn client(config: &Config) -> Result<reqwest::Client, (&'static str, String)> {
+/// Clients that follow nothing, decode nothing, and trust the system's certificates.
+pub(super) struct Clients {
+    /// Through the proxy, where there is one.
+    out: reqwest::Client,
+    /// For upstreams on this very machine, which no proxy reaches.
+    loopback: reqwest::Client,
+}
+
+impl Clients {
+    pub(super) fn new(config: &Config) -> Result<Self, (&'static str, String)> {
+        let mut builder = base_client(config)?;
+        if let Some(proxy) = &config.proxy {
+            builder = builder
+                .proxy(reqwest::Proxy::all(proxy).map_err(|error| ("proxy", error.to_string()))?);
+        }
+        let built = |builder: reqwest::ClientBuilder| {
+            builder
+                .build()
+                .map_err(|error| ("upstream", error.to_string()))
+        };
+        Ok(Self {
+            out: built(builder)?,
+            loopback: built(base_client(config)?.no_proxy())?,
+        })
+    }
+}
+
+fn base_client(config: &Config) -> Result<reqwest::ClientBuilder, (&'static str, String)> {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT.min(config.attempt_timeout.duration()))
         .timeout(config.attempt_timeout.duration())
         .pool_idle_timeout(Duration::from_secs(60))
         .user_agent(concat!("thim/", env!("CARGO_PKG_VERSION")));
-    if let Some(proxy) = &config.proxy {
-        builder = builder
-            .proxy(reqwest::Proxy::all(proxy).map_err(|error| ("proxy", error.to_string()))?);
-    }
     if let Some(path) = &config.ca_file {
         let pem = std::fs::read(path)
             .map_err(|error| ("ca_file", format!("{}: {error}", path.display())))?;
@@ -116,16 +138,14 @@ pub(super) fn client(config: &Config) -> Result<reqwest::Client, (&'static str, 
             .map_err(|error| ("ca_file", error.to_string()))?;
         builder = builder.tls_certs_merge(certificates);
     }
-    builder
-        .build()
-        .map_err(|error| ("upstream", error.to_string()))
+    Ok(builder)
 }
 
 impl Source {
     pub(super) fn new(
         base: &str,
         whole: bool,
-        client: reqwest::Client,
+        clients: &Clients,
         api_key: Option<&str>,
         config: &Config,
         store: &Arc<Store>,
@@ -176,7 +196,11 @@ impl Source {
         Ok(Self {
             base,
             whole,
-            client,
+            client: if loopback {
+                clients.loopback.clone()
+            } else {
+                clients.out.clone()
+            },
             api_key,
             attempt_timeout: config.attempt_timeout.duration(),
             state: Mutex::default(),

@@ -220,6 +220,10 @@ pub fn tcb(tee: &str, fmspc: &str) -> String {
 }
 
 /// The vectors, or `None` with the reason printed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where the vectors are is the tester's word"
+)]
 pub fn vectors() -> Option<PathBuf> {
     let folder = std::env::var_os("THIM_VECTORS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),

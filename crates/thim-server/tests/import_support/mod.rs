@@ -155,6 +155,10 @@ pub fn conformance() -> Option<PathBuf> {
     )
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where the vectors are is the tester's word"
+)]
 fn shared() -> PathBuf {
     std::env::var_os("THIM_VECTORS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),

@@ -26,6 +26,20 @@ pub fn artefact_parse(data: &[u8]) {
     judge(parsed);
 }
 
+/// A foreign file of an import: what is found in it stands under its name and can be judged or explained.
+pub fn intake(data: &[u8]) {
+    let bytes = bytes::Bytes::copy_from_slice(data);
+    let found = thim_server::intake::objects::find("file", &bytes);
+    for object in found.objects {
+        assert!(object.path == "file" || object.path.starts_with("file#"));
+        judge(object.unverified);
+    }
+    for flaw in found.flaws {
+        assert!(flaw.path.starts_with("file"));
+        readable(flaw.error);
+    }
+}
+
 /// The inner object and its signature, handed over apart; and the envelope around them.
 pub fn signed_json(data: &[u8]) {
     let Some((selector, rest)) = data.split_first() else {

@@ -4,23 +4,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use thim_verify::{
     Artefact, ArtefactKey, Certificate, Content, Digest, Error, Issuers, Kind, Revocation,
-    UnixTime, Unverified, Verified, compacted, parse, verify,
+    UnixTime, Unverified, Verified, compacted, verify,
 };
 
-use crate::baseline::Choice;
-use crate::collateral::{Ask, Collateral, Refusal, as_list};
-use crate::ready::Ready;
+use crate::collateral::Collateral;
 use crate::sentinel::{self, Candidate, History, Judgement, Origin, Remark, Seen, Severity, State};
 use crate::store::{
     Batch, CalledRow, EditionFilter, EditionRow, NewEdition, NewEvent, Quarantined, StoreError,
     Transition,
 };
-use crate::upstream::{FetchError, Fetched, Request, Source, Wanted};
 use crate::view::Subject;
 
 /// A document that asks to be admitted.
@@ -68,69 +64,6 @@ pub enum Refused {
 }
 
 impl Collateral {
-    /// Learns at start what answers depend on: certificates, the root CRL, the lists, numbers and holds.
-    pub(crate) async fn learn(&self, now: UnixTime) -> Result<(), StoreError> {
-        let mut issuers = Issuers::clone(&self.issuers.load());
-        for certificate in self.store.certificates().await? {
-            if let Err(error) = issuers.insert(certificate) {
-                tracing::warn!(error = %error, "a stored certificate does not verify under the trusted roots");
-            }
-        }
-        self.issuers.store(Arc::new(issuers));
-        self.adopt_root_crl(now).await?;
-        for tee in thim_verify::Tee::ALL {
-            self.adopt_list(ArtefactKey::EvaluationNumbers { tee }, now)
-                .await?;
-        }
-        let called = self.store.called().await?;
-        let keys = self.store.keys().await?;
-        let subjects: Vec<(Subject, u32, State)> = keys
-            .iter()
-            .filter_map(|row| {
-                Subject::of(&row.key).map(|(subject, number)| (subject, number, row.state))
-            })
-            .collect();
-        self.published.change(|view| {
-            for (subject, number, state) in &subjects {
-                if *state == State::Current {
-                    view.called
-                        .entry(*subject)
-                        .or_default()
-                        .current
-                        .push(*number);
-                }
-                let text = subject.to_string();
-                for (named, choice, number) in called.iter().filter(|(named, ..)| *named == text) {
-                    let known = view.called.entry(*subject).or_default();
-                    debug_assert_eq!(named, &text);
-                    match choice.as_str() {
-                        "early" => known.early = Some(*number),
-                        _ => known.standard = Some(*number),
-                    }
-                }
-            }
-        });
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) =
-            self.store.keys_in(State::Held).await?.into_iter().collect();
-        if !self.is_read_only() {
-            let ended = keys.iter().filter(|row| {
-                row.state == State::Current
-                    && now
-                        >= self
-                            .policy(row.key.kind())
-                            .serve_expired
-                            .end(row.next_update)
-            });
-            let mut due: BTreeSet<ArtefactKey> = ended.map(|row| row.key).collect();
-            due.extend(self.held_keys());
-            for key in due {
-                self.settle(key, now).await?;
-            }
-        }
-        self.metrics.held(self.store.count(State::Held).await?);
-        Ok(())
-    }
-
     /// Judges, stores and publishes a document. Nothing is published that is not stored.
     pub async fn offer(&self, offer: Offer<'_>) -> Result<Admitted, Refused> {
         let _one_at_a_time = self.admission.lock().await;
@@ -428,209 +361,6 @@ impl Collateral {
         Ok(true)
     }
 
-    /// Verifies the stored current edition of `key` again and publishes it. `None` where there is none that
-    /// may be. An edition that fails is quarantined and said so: the store is not trusted on the way out.
-    pub async fn publish(
-        &self,
-        key: ArtefactKey,
-        now: UnixTime,
-    ) -> Result<Option<Arc<Ready>>, StoreError> {
-        let rows = self.store.editions_of(key).await?;
-        let current = if self.is_read_only() {
-            // By vendor dates: what was newest then, whatever became of it since.
-            rows.iter()
-                .rev()
-                .find(|row| row.issued <= now && row.state != State::Quarantined)
-        } else {
-            rows.iter().rev().find(|row| row.state == State::Current)
-        };
-        let Some(row) = current else {
-            self.withdraw(key);
-            return Ok(None);
-        };
-        let verified = match self.reverify(row, now).await? {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.withdraw(key);
-                if !self.is_read_only() {
-                    let cause = format!("does not verify on the way out: {error}");
-                    let remark = Remark::new("edition.quarantined", Severity::Alarm, cause.clone());
-                    let batch = Batch {
-                        transitions: vec![Transition {
-                            edition: row.id,
-                            key,
-                            at: now,
-                            state: State::Quarantined,
-                            cause,
-                        }],
-                        events: vec![event(now, remark, Some(key), Some(row.id))],
-                        ..Batch::default()
-                    };
-                    self.commit(&batch).await?;
-                }
-                return Ok(None);
-            }
-        };
-        let confirmed = self.store.confirmed(key).await?;
-        let seen = confirmed.map_or(row.admitted, |confirmed| confirmed.max(row.admitted));
-        let chain = match verified.chain().holds_at(now) {
-            Ok(()) => verified.chain().clone(),
-            Err(_) => verified
-                .chain()
-                .reissue_valid_at(&self.issuers.load(), now)
-                .unwrap_or_else(|| verified.chain().clone()),
-        };
-        let state = if self.is_read_only() {
-            State::Current
-        } else {
-            row.state
-        };
-        let ready = Arc::new(Ready::new(
-            &verified,
-            &chain,
-            seen,
-            confirmed.is_some(),
-            self.policy(key.kind()),
-            state,
-        ));
-        self.metrics.published(
-            &key.to_string(),
-            ready.next_update.secs(),
-            ready.revoked_entries,
-        );
-        let subject = Subject::of(&key);
-        self.published.change(|view| {
-            // A view this large is an attack or a mistake; what is not in it is served from the store.
-            if view.ready.len() < PUBLISHED || view.ready.contains_key(&key) {
-                view.ready.insert(key, Arc::clone(&ready));
-            }
-            if let Some((subject, number)) = subject {
-                let known = view.called.entry(subject).or_default();
-                if !known.current.contains(&number) {
-                    known.current.push(number);
-                }
-            }
-        });
-        self.flights.forget(&Ask::Artefact(key));
-        if let Some((subject, number)) = subject {
-            for choice in [Choice::Early, Choice::Number(number), Choice::Standard] {
-                self.flights.forget(&Ask::Subject(subject, choice));
-            }
-        }
-        Ok(Some(ready))
-    }
-
-    /// Admits what an upstream sent for `ask`, if it is that.
-    pub(crate) async fn take(
-        &self,
-        ask: Ask,
-        request: &Request,
-        source: &str,
-        fetched: Fetched,
-    ) -> Result<(), Refusal> {
-        let at = fetched.at;
-        let untrusted = |why: String| Refusal::Untrusted {
-            what: format!("{source}{}", request.path()),
-            why,
-        };
-        if request.wanted == Wanted::Fmspcs {
-            crate::fmspcs::read(&fetched.body).map_err(|why| untrusted(why.to_owned()))?;
-            self.fmspcs.store(Some(Arc::new((at, fetched.body))));
-            return Ok(());
-        }
-        let unverified = match parse(&fetched.body) {
-            Ok(unverified) => unverified,
-            Err(error) => {
-                self.quarantine(&fetched.url, None, &error, fetched.body, at)
-                    .await
-                    .map_err(|error| self.storage(&error))?;
-                return Err(untrusted(error.to_string()));
-            }
-        };
-        let delivered = match fetched.chain.as_deref().map(Certificate::from_pem_bundle) {
-            None => Vec::new(),
-            Some(Ok(certificates)) => certificates,
-            Some(Err(error)) => return Err(untrusted(format!("its issuer chain: {error}"))),
-        };
-        if let Err(why) = answers(ask, request, unverified.key()) {
-            let error = Error::WrongIssuer {
-                expected: why,
-                found: unverified.key().to_string(),
-            };
-            self.quarantine(
-                &fetched.url,
-                Some(unverified.key()),
-                &error,
-                fetched.body,
-                at,
-            )
-            .await
-            .map_err(|error| self.storage(&error))?;
-            return Err(untrusted(error.to_string()));
-        }
-        let offer = Offer {
-            unverified,
-            delivered: &delivered,
-            origin: Origin::Upstream,
-            source: &fetched.url,
-            called: request.called(),
-            at,
-        };
-        match self.offer(offer).await {
-            Ok(_) => Ok(()),
-            Err(Refused::Store(error)) => Err(self.storage(&error)),
-            Err(refused @ (Refused::Future(_) | Refused::Judged(_) | Refused::Unverified(_))) => {
-                Err(untrusted(refused.to_string()))
-            }
-        }
-    }
-
-    /// Counts an upstream's answer, and tells of a breaker that has turned.
-    pub(crate) async fn note_upstream(
-        &self,
-        source: &Source,
-        turn: crate::upstream::Turn,
-        result: &Result<Fetched, FetchError>,
-    ) {
-        let counted = match result {
-            Ok(_) => "ok",
-            Err(FetchError::Absent) => "absent",
-            Err(FetchError::Budget { .. }) => "budget",
-            Err(FetchError::Retired) => "retired",
-            Err(FetchError::Storage) => "storage",
-            Err(FetchError::Throttled { .. }) => "throttled",
-            Err(FetchError::Unavailable { .. }) => "unavailable",
-        };
-        self.metrics.upstream(source.name(), counted);
-        self.metrics.upstream_up(source.name(), source.is_up());
-        let remark = match turn {
-            crate::upstream::Turn::Closed => Remark::new(
-                "upstream.up",
-                Severity::Info,
-                format!("{} answers again", source.name()),
-            ),
-            crate::upstream::Turn::Opened => {
-                let why = result
-                    .as_ref()
-                    .err()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                Remark::new(
-                    "upstream.down",
-                    Severity::Alarm,
-                    format!("{} does not answer: {why}", source.name()),
-                )
-            }
-            crate::upstream::Turn::Same => return,
-        };
-        if let Err(error) = self
-            .record(vec![event(source.now(), remark, None, None)])
-            .await
-        {
-            tracing::error!(error = %error, "an event could not be written");
-        }
-    }
-
     /// Writes events, to the store, the log and the metric.
     pub(crate) async fn record(&self, events: Vec<NewEvent>) -> Result<(), StoreError> {
         self.commit(&Batch {
@@ -699,40 +429,9 @@ impl Collateral {
         }
     }
 
-    /// Verifies a stored edition again, at a time no earlier than its issue.
-    async fn reverify(
-        &self,
-        row: &EditionRow,
-        now: UnixTime,
-    ) -> Result<Result<Verified<Artefact>, Error>, StoreError> {
-        let Some(document) = self.store.document(row.id).await? else {
-            return Ok(Err(Error::Format {
-                what: row.id.to_string(),
-                why: "its document is gone".to_owned(),
-            }));
-        };
-        let issuers = self.issuers.load();
-        let root_crl = self.root_crl.load();
-        Ok(parse(&document).and_then(|unverified| {
-            if unverified.key() != row.key || unverified.signed_digest() != row.id {
-                return Err(Error::Format {
-                    what: row.id.to_string(),
-                    why: "the row holds another document".to_owned(),
-                });
-            }
-            verify(
-                unverified,
-                &[],
-                &issuers,
-                root_crl.as_deref(),
-                now.max(row.issued),
-            )
-        }))
-    }
-
     /// The history of a key; revoked serials only from the last good edition on. A quarantined edition that
     /// is offered again is judged like a new one, so `offered` leaves it out.
-    async fn history(
+    pub(crate) async fn history(
         &self,
         key: ArtefactKey,
         offered: Option<Digest>,
@@ -797,183 +496,7 @@ impl Collateral {
         Ok(())
     }
 
-    /// Takes up what a committed batch changed: certificates, holds, the root CRL, lists, the published view.
-    async fn adopt(
-        &self,
-        key: ArtefactKey,
-        batch: &Batch,
-        now: UnixTime,
-        publish: bool,
-    ) -> Result<(), StoreError> {
-        if !batch.certificates.is_empty() {
-            let mut issuers = Issuers::clone(&self.issuers.load());
-            for (certificate, _) in &batch.certificates {
-                // Verified with the object; a full table only means a signature check more next time.
-                let _ = issuers.insert(certificate.clone());
-            }
-            self.issuers.store(Arc::new(issuers));
-        }
-        if let Some(row) = &batch.called
-            && let Some((subject, _)) = Subject::of(&key)
-        {
-            let (choice, number) = (row.choice, row.number);
-            self.published.change(|view| {
-                let known = view.called.entry(subject).or_default();
-                match choice {
-                    "early" => known.early = Some(number),
-                    _ => known.standard = Some(number),
-                }
-            });
-        }
-        if !batch.transitions.is_empty() {
-            let held = self.store.keys_in(State::Held).await?;
-            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held.into_iter().collect();
-            self.metrics.held(self.store.count(State::Held).await?);
-        }
-        if !publish {
-            return Ok(());
-        }
-        match key.kind() {
-            Kind::RootCrl if !batch.transitions.is_empty() => {
-                self.adopt_root_crl(now).await?;
-                self.judge_again(now).await?;
-            }
-            Kind::EvaluationNumbers => self.adopt_list(key, now).await?,
-            Kind::EnclaveIdentity | Kind::PckCrl | Kind::RootCrl | Kind::TcbInfo => {}
-        }
-        self.publish(key, now).await?;
-        Ok(())
-    }
-
-    /// Makes the newest root CRL that is neither held nor quarantined the one that judges signers. An expired
-    /// one still revokes what it revokes.
-    async fn adopt_root_crl(&self, now: UnixTime) -> Result<(), StoreError> {
-        let rows = self.store.editions_of(ArtefactKey::RootCrl).await?;
-        for row in rows
-            .iter()
-            .rev()
-            .filter(|row| counts(row, now, self.is_read_only()))
-        {
-            match self.reverify(row, now).await? {
-                Ok(verified) => {
-                    self.root_crl.store(Some(Arc::new(verified)));
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::error!(edition = %row.id, error = %error, "a stored root CRL does not verify")
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn adopt_list(&self, key: ArtefactKey, now: UnixTime) -> Result<(), StoreError> {
-        let rows = self.store.editions_of(key).await?;
-        for row in rows
-            .iter()
-            .rev()
-            .filter(|row| counts(row, now, self.is_read_only()))
-        {
-            match self.reverify(row, now).await? {
-                Ok(verified) => {
-                    if let Some(list) = as_list(&verified) {
-                        self.published.change(|view| view.lists.learn(list));
-                        self.flights.forget_all();
-                    }
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::error!(edition = %row.id, error = %error, "a stored list does not verify")
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A root CRL has come: what its revoked signers signed is quarantined, what was unchecked is checked.
-    async fn judge_again(&self, now: UnixTime) -> Result<(), StoreError> {
-        let Some(root_crl) = self.root_crl.load_full() else {
-            return Ok(());
-        };
-        let Content::Crl(crl) = root_crl.content() else {
-            return Ok(());
-        };
-        let issuers = self.issuers.load_full();
-        let revoked = issuers
-            .iter()
-            .filter(|known| crl.revokes(known.serial()) && !known.is_self_issued());
-        let mut judged = BTreeSet::new();
-        for certificate in revoked {
-            if !judged.insert(certificate.spki_digest()) {
-                continue;
-            }
-            for row in self
-                .store
-                .editions_signed_by(certificate.spki_digest())
-                .await?
-            {
-                let cause = format!(
-                    "its signer {} is revoked by the root CRL of {}",
-                    certificate.subject_cn(),
-                    root_crl.issued()
-                );
-                let remark = Remark::new("signer.revoked", Severity::Alarm, cause.clone());
-                let batch = Batch {
-                    transitions: vec![Transition {
-                        edition: row.id,
-                        key: row.key,
-                        at: now,
-                        state: State::Quarantined,
-                        cause,
-                    }],
-                    events: vec![event(now, remark, Some(row.key), Some(row.id))],
-                    ..Batch::default()
-                };
-                self.commit(&batch).await?;
-                self.withdraw(row.key);
-            }
-        }
-        let checked = self
-            .store
-            .unchecked()
-            .await?
-            .into_iter()
-            .map(|row| (row.id, root_crl.issued()))
-            .collect();
-        self.commit(&Batch {
-            checked,
-            ..Batch::default()
-        })
-        .await
-    }
-
-    pub(crate) fn withdraw(&self, key: ArtefactKey) {
-        // Most keys that are asked for in vain were never published: no view is copied for them.
-        let known = {
-            let view = self.published.load();
-            let numbered = Subject::of(&key).and_then(|(subject, number)| {
-                view.called
-                    .get(&subject)
-                    .map(|called| called.current.contains(&number))
-            });
-            view.ready.contains_key(&key) || numbered == Some(true)
-        };
-        if !known {
-            return;
-        }
-        self.metrics.withdrawn(&key.to_string());
-        let subject = Subject::of(&key);
-        self.published.change(|view| {
-            view.ready.remove(&key);
-            if let Some((subject, number)) = subject
-                && let Some(known) = view.called.get_mut(&subject)
-            {
-                known.current.retain(|other| *other != number);
-            }
-        });
-    }
-
-    async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+    pub(crate) async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         if let Err(error) = self.store.commit(batch).await {
             self.metrics.store_failed();
             return Err(error);
@@ -998,44 +521,6 @@ impl Collateral {
     /// Every edition of a filter, for listings.
     pub async fn editions(&self, filter: &EditionFilter) -> Result<Vec<EditionRow>, StoreError> {
         self.store.editions(filter).await
-    }
-}
-
-/// Does a stored edition count for what it revokes or lists?
-fn counts(row: &EditionRow, now: UnixTime, by_dates: bool) -> bool {
-    match row.state {
-        State::Archived | State::Current | State::Superseded => !by_dates || row.issued <= now,
-        State::Held => by_dates && row.issued <= now,
-        State::Quarantined => false,
-    }
-}
-
-/// Is a document what was asked for? The number may be the source's choice only where none was named.
-fn answers(ask: Ask, request: &Request, found: ArtefactKey) -> Result<(), String> {
-    let fits = match (request.wanted, found) {
-        (
-            Wanted::TcbInfo { tee, fmspc, choice },
-            ArtefactKey::TcbInfo {
-                tee: t,
-                version: 3,
-                fmspc: f,
-                number,
-            },
-        ) => {
-            tee == t && fmspc == f && !matches!(choice, Choice::Number(wanted) if wanted != number)
-        }
-        (
-            Wanted::EnclaveIdentity { enclave, choice },
-            ArtefactKey::EnclaveIdentity {
-                enclave: e, number, ..
-            },
-        ) => enclave == e && !matches!(choice, Choice::Number(wanted) if wanted != number),
-        _ => matches!(ask, Ask::Artefact(key) if key == found),
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(format!("an answer to {}", request.path()))
     }
 }
 
@@ -1086,6 +571,3 @@ pub(crate) fn event(
         edition,
     }
 }
-
-/// Twice what the design starts with; each holds some 20 KB.
-const PUBLISHED: usize = 20_000;

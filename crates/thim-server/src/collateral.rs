@@ -5,11 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thim_verify::{
-    Artefact, ArtefactKey, Content, Issuers, Kind, Tee, TrustAnchors, UnixTime, Verified,
+    Artefact, ArtefactKey, Content, Issuers, Kind, TrustAnchors, UnixTime, Verified,
 };
 
 use crate::baseline::Choice;
@@ -20,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::ready::Ready;
 use crate::sentinel;
 use crate::store::{Store, StoreError};
-use crate::upstream::{ConfigError, FetchError, Fill, Intel, Lane, Request, Wanted};
+use crate::upstream::{ConfigError, FetchError, Fill, Intel};
 use crate::view::{Published, Resolved, Subject, View};
 
 /// The keeper of collateral: store, published view, upstreams.
@@ -262,49 +261,8 @@ impl Collateral {
         Err(refusal)
     }
 
-    /// The vendor's list of FMSPCs, and how old it is in seconds; fetched again after an hour.
-    pub(crate) async fn fmspcs(
-        self: &Arc<Self>,
-        now: UnixTime,
-    ) -> Result<(Vec<crate::fmspcs::Row>, i64), Refusal> {
-        let ask = Ask::Fmspcs;
-        let kept = |at_most: i64| {
-            let kept = self
-                .fmspcs
-                .load_full()
-                .filter(|kept| now.since(kept.0) < at_most)?;
-            Some((
-                crate::fmspcs::read(&kept.1).unwrap_or_default(),
-                now.since(kept.0),
-            ))
-        };
-        if let Some(found) = kept(FMSPCS_SECS) {
-            return Ok(found);
-        }
-        let failure = match self.flights.recent_failure(&ask, now) {
-            Some(failure) => failure,
-            None => match self.may_fetch(ask).and(self.fetch_in_time(ask, now).await) {
-                Ok(()) => {
-                    return kept(FMSPCS_SECS).ok_or(Refusal::Busy {
-                        retry_after_secs: 1,
-                    });
-                }
-                Err(refusal) => {
-                    self.flights.remember(
-                        ask,
-                        refusal.clone(),
-                        now.plus_secs(refusal.remembered_secs()),
-                    );
-                    refusal
-                }
-            },
-        };
-        // An older list is better than none: FMSPCs are added and never taken away.
-        kept(i64::MAX).ok_or(failure)
-    }
-
     /// Publishes what the store has for this ask, if it may be served.
-    async fn look_up(&self, ask: Ask, now: UnixTime) -> Result<Option<Answer>, Refusal> {
+    pub(crate) async fn look_up(&self, ask: Ask, now: UnixTime) -> Result<Option<Answer>, Refusal> {
         let Some((key, resolved)) = locate(&self.published.load(), ask, now) else {
             return Ok(None);
         };
@@ -327,7 +285,7 @@ impl Collateral {
         }))
     }
 
-    fn may_fetch(&self, ask: Ask) -> Result<(), Refusal> {
+    pub(crate) fn may_fetch(&self, ask: Ask) -> Result<(), Refusal> {
         let what = describe(ask);
         if let Ask::Subject(Subject::TcbInfo { version: 2, .. }, _) = ask {
             return Err(if self.fill == Fill::Lazy {
@@ -349,109 +307,6 @@ impl Collateral {
             return Ok(());
         };
         Err(Refusal::NotHeld { what, why })
-    }
-
-    async fn fetch_in_time(self: &Arc<Self>, ask: Ask, now: UnixTime) -> Result<(), Refusal> {
-        match tokio::time::timeout(MISS_PATIENCE, self.fetch(ask, now)).await {
-            Ok(result) => result,
-            Err(_) => Err(Refusal::Unavailable {
-                what: describe(ask),
-                why: "no upstream answered in time".to_owned(),
-            }),
-        }
-    }
-
-    /// Fetches what `ask` wants, together with what is needed to choose its number and to judge its signer.
-    async fn fetch(self: &Arc<Self>, ask: Ask, now: UnixTime) -> Result<(), Refusal> {
-        let needs_list = matches!(ask, Ask::Subject(..)) && self.published.load().lists.is_empty();
-        let needs_root_crl =
-            ask != Ask::Artefact(ArtefactKey::RootCrl) && self.root_crl.load().is_none();
-        let list = async {
-            if needs_list {
-                let tee = if let Ask::Subject(Subject::TcbInfo { tee, .. }, _) = ask {
-                    tee
-                } else {
-                    Tee::Sgx
-                };
-                self.prepare(Ask::Artefact(ArtefactKey::EvaluationNumbers { tee }), now)
-                    .await;
-            }
-        };
-        let root_crl = async {
-            if needs_root_crl {
-                self.prepare(Ask::Artefact(ArtefactKey::RootCrl), now).await;
-            }
-        };
-        futures_util::future::join(list, root_crl).await;
-        // The list may just have told which number it is, and that may be held.
-        if needs_list && (self.peek(ask, now).is_some() || self.look_up(ask, now).await?.is_some())
-        {
-            return Ok(());
-        }
-        self.fly(ask, now, Lane::Miss).await
-    }
-
-    /// Fetches something another fetch would like to have, for a bounded time, and remembers a failure.
-    async fn prepare(self: &Arc<Self>, ask: Ask, now: UnixTime) {
-        if self.flights.recent_failure(&ask, now).is_some() {
-            return;
-        }
-        if let Ok(Err(refusal)) =
-            tokio::time::timeout(PREPARE_PATIENCE, self.fly(ask, now, Lane::Miss)).await
-        {
-            let until = now.plus_secs(refusal.remembered_secs());
-            self.flights.remember(ask, refusal, until);
-        }
-    }
-
-    /// One fetch for all who ask for the same.
-    pub(crate) async fn fly(
-        self: &Arc<Self>,
-        ask: Ask,
-        now: UnixTime,
-        lane: Lane,
-    ) -> Result<(), Refusal> {
-        let request = Request {
-            wanted: wanted(
-                ask,
-                locate(&self.published.load(), ask, now),
-                &self.published.load(),
-            ),
-        };
-        let this = Arc::clone(self);
-        self.flights
-            .join(ask, move || async move {
-                this.ask_upstreams(ask, request, lane).await
-            })
-            .await
-            .unwrap_or(Err(Refusal::Busy {
-                retry_after_secs: 1,
-            }))
-    }
-
-    /// Asks one source after the other until one gives what is admitted.
-    async fn ask_upstreams(
-        self: Arc<Self>,
-        ask: Ask,
-        request: Request,
-        lane: Lane,
-    ) -> Result<(), Refusal> {
-        let mut failures = Vec::new();
-        for source in self.intel.sources_for(&request) {
-            let (result, turn) = source.get(&request, lane).await;
-            self.note_upstream(source, turn, &result).await;
-            match result {
-                Err(error) => failures.push(Refusal::from_fetch(ask, &error)),
-                Ok(fetched) => match self.take(ask, &request, source.name(), fetched).await {
-                    Ok(()) => return Ok(()),
-                    Err(refusal) => {
-                        self.metrics.upstream(source.name(), "refused");
-                        failures.push(refusal);
-                    }
-                },
-            }
-        }
-        Err(Refusal::gravest(ask, failures))
     }
 
     /// Adds to a refusal what the store knows: an edition that ended is worth saying.
@@ -554,7 +409,11 @@ impl Collateral {
 }
 
 /// Which key answers, and how its number was chosen.
-fn locate(view: &View, ask: Ask, now: UnixTime) -> Option<(ArtefactKey, Option<Resolved>)> {
+pub(crate) fn locate(
+    view: &View,
+    ask: Ask,
+    now: UnixTime,
+) -> Option<(ArtefactKey, Option<Resolved>)> {
     match ask {
         Ask::Artefact(key) => Some((key, None)),
         Ask::Fmspcs => None,
@@ -565,42 +424,7 @@ fn locate(view: &View, ask: Ask, now: UnixTime) -> Option<(ArtefactKey, Option<R
     }
 }
 
-/// What to ask an upstream for. By number where a list tells it: nothing then answers with another.
-fn wanted(ask: Ask, located: Option<(ArtefactKey, Option<Resolved>)>, view: &View) -> Wanted {
-    match ask {
-        Ask::Artefact(ArtefactKey::EvaluationNumbers { tee }) => Wanted::EvaluationNumbers { tee },
-        Ask::Artefact(ArtefactKey::PckCrl { ca }) => Wanted::PckCrl { ca },
-        Ask::Artefact(ArtefactKey::RootCrl) => Wanted::RootCrl,
-        Ask::Artefact(ArtefactKey::EnclaveIdentity {
-            enclave, number, ..
-        }) => Wanted::EnclaveIdentity {
-            enclave,
-            choice: Choice::Number(number),
-        },
-        Ask::Artefact(ArtefactKey::TcbInfo {
-            tee, fmspc, number, ..
-        }) => Wanted::TcbInfo {
-            tee,
-            fmspc,
-            choice: Choice::Number(number),
-        },
-        Ask::Fmspcs => Wanted::Fmspcs,
-        Ask::Subject(subject, choice) => {
-            let choice = match located {
-                Some((_, Some(resolved))) if !view.lists.is_empty() => {
-                    Choice::Number(resolved.number)
-                }
-                _ => choice,
-            };
-            match subject {
-                Subject::EnclaveIdentity { enclave } => Wanted::EnclaveIdentity { enclave, choice },
-                Subject::TcbInfo { tee, fmspc, .. } => Wanted::TcbInfo { tee, fmspc, choice },
-            }
-        }
-    }
-}
-
-fn describe(ask: Ask) -> String {
+pub(crate) fn describe(ask: Ask) -> String {
     match ask {
         Ask::Artefact(key) => key.to_string(),
         Ask::Fmspcs => "fmspcs".to_owned(),
@@ -611,7 +435,7 @@ fn describe(ask: Ask) -> String {
 }
 
 impl Refusal {
-    fn from_fetch(ask: Ask, error: &FetchError) -> Self {
+    pub(crate) fn from_fetch(ask: Ask, error: &FetchError) -> Self {
         let what = describe(ask);
         match error {
             FetchError::Absent => Self::Absent { what },
@@ -632,7 +456,7 @@ impl Refusal {
 
     /// What to say of several sources' failures: "there is none" only where all say so, since a PCCS says it
     /// of everything it has not fetched; else what gives the most hope.
-    fn gravest(ask: Ask, failures: Vec<Self>) -> Self {
+    pub(crate) fn gravest(ask: Ask, failures: Vec<Self>) -> Self {
         let rank = |refusal: &Self| match refusal {
             Self::Storage => 6,
             Self::Untrusted { .. } => 5,
@@ -695,7 +519,7 @@ impl Refusal {
     }
 
     /// How long to believe it without asking again, in seconds.
-    const fn remembered_secs(&self) -> i64 {
+    pub(crate) const fn remembered_secs(&self) -> i64 {
         match self {
             Self::Absent { .. } | Self::Retired { .. } => 60,
             Self::Busy { .. } | Self::Storage => 1,
@@ -721,10 +545,3 @@ pub(crate) fn as_list(artefact: &Artefact) -> Option<&thim_verify::EvaluationNum
         Content::Crl(_) | Content::EnclaveIdentity(_) | Content::TcbInfo(_) => None,
     }
 }
-
-/// The list of FMSPCs changes a few times a year.
-const FMSPCS_SECS: i64 = 3600;
-/// A miss waits no longer than this for the list and the root CRL that come before it.
-const PREPARE_PATIENCE: Duration = Duration::from_secs(2);
-/// "Misses answer within a bounded time": 10 s with some to spare. The flight goes on without the caller.
-const MISS_PATIENCE: Duration = Duration::from_millis(9_500);

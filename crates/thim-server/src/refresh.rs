@@ -165,6 +165,9 @@ pub async fn execute(
     step: &Step,
     now: UnixTime,
 ) -> Result<(), Refusal> {
+    if let Some(source) = collateral.intel().all().last() {
+        source.pace(Lane::Background).await;
+    }
     let result = collateral.fly(step.ask, now, Lane::Background).await;
     let wait = match &result {
         Ok(()) => {
@@ -257,7 +260,7 @@ pub async fn run(
 }
 
 /// Steps in flight; the upstream's own concurrency limit is below.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// After a failure that may pass.
 const RETRY_SECS: i64 = 60;
 /// After an answer that will not change soon.

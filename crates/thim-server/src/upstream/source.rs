@@ -275,6 +275,27 @@ impl Source {
         }
     }
 
+    /// Waits until the lane's budget has a call, without taking it: the refresh waits here and not in a flight
+    /// that somebody may want to join.
+    pub async fn pace(&self, lane: Lane) {
+        let limits = self.limits(lane);
+        let mut patience = i64::try_from(limits.patience.as_millis()).unwrap_or(i64::MAX);
+        while patience > 0 {
+            let wait = {
+                let mut state = self.state.lock().await;
+                if !state.loaded && self.load(&mut state).await.is_err() {
+                    return;
+                }
+                state.lanes[lane as usize]
+                    .take(limits.rate, self.clock.now_millis())
+                    .err()
+            };
+            let Some(wait) = wait else { return };
+            patience -= wait;
+            tokio::time::sleep(Duration::from_millis(u64::try_from(wait).unwrap_or(0))).await;
+        }
+    }
+
     /// Takes one call from the budget, waiting for it as long as the lane's patience lasts. Written down
     /// before the call is made: a crash in between costs a call and exceeds nothing.
     async fn allow(&self, lane: Lane) -> Result<(), FetchError> {

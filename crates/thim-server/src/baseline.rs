@@ -55,19 +55,31 @@ pub struct Called {
 }
 
 impl Lists {
+    /// True where a list is newer than the one known for its TEE.
+    pub fn is_news(&self, list: &EvaluationNumbers) -> bool {
+        let known = match list.tee {
+            Tee::Sgx => &self.sgx,
+            Tee::Tdx => &self.tdx,
+        };
+        known
+            .as_ref()
+            .is_none_or(|known| known.issued < list.issued)
+    }
+
     /// Takes in a list if it is newer than the one known for its TEE.
     pub fn learn(&mut self, list: &EvaluationNumbers) {
+        if !self.is_news(list) {
+            return;
+        }
         let slot = match list.tee {
             Tee::Sgx => &mut self.sgx,
             Tee::Tdx => &mut self.tdx,
         };
-        if slot.as_ref().is_none_or(|known| known.issued < list.issued) {
-            *slot = Some(List {
-                issued: list.issued,
-                next_update: list.next_update,
-                entries: list.numbers.clone(),
-            });
-        }
+        *slot = Some(List {
+            issued: list.issued,
+            next_update: list.next_update,
+            entries: list.numbers.clone(),
+        });
     }
 
     /// True where nothing is known.

@@ -281,7 +281,9 @@ impl Collateral {
         {
             match self.reverify(row, now).await? {
                 Ok(verified) => {
-                    if let Some(list) = as_list(&verified) {
+                    if let Some(list) = as_list(&verified)
+                        && self.published.load().lists.is_news(list)
+                    {
                         self.published.change(|view| view.lists.learn(list));
                         self.flights.forget_all();
                     }

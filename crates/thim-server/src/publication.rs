@@ -246,33 +246,32 @@ impl Collateral {
         Ok(())
     }
 
-    /// Makes the newest root CRL that is neither held nor quarantined the one that judges signers. An expired
-    /// one still revokes what it revokes.
-    pub(crate) async fn adopt_root_crl(&self, now: UnixTime) -> Result<(), StoreError> {
-        let rows = self.store.editions_of(ArtefactKey::RootCrl).await?;
-        for row in rows
-            .iter()
-            .rev()
-            .filter(|row| counts(row, now, self.is_read_only()))
-        {
-            match self.reverify(row, now).await? {
-                Ok(verified) => {
-                    self.root_crl.store(Some(Arc::new(verified)));
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::error!(edition = %row.id, error = %error, "a stored root CRL does not verify")
-                }
-            }
+    /// Makes the newest root CRL the one that judges signers. An expired one still revokes what it revokes.
+    async fn adopt_root_crl(&self, now: UnixTime) -> Result<(), StoreError> {
+        if let Some(verified) = self.newest(ArtefactKey::RootCrl, now).await? {
+            self.root_crl.store(Some(Arc::new(verified)));
         }
         Ok(())
     }
 
-    pub(crate) async fn adopt_list(
+    /// Lets the newest list of a TEE inform the choice of numbers. An expired one still does.
+    async fn adopt_list(&self, key: ArtefactKey, now: UnixTime) -> Result<(), StoreError> {
+        if let Some(verified) = self.newest(key, now).await?
+            && let Some(list) = as_list(&verified)
+            && self.published.load().lists.is_news(list)
+        {
+            self.published.change(|view| view.lists.learn(list));
+            self.flights.forget_all();
+        }
+        Ok(())
+    }
+
+    /// The newest edition of a key that is neither held nor quarantined and verifies on the way out.
+    async fn newest(
         &self,
         key: ArtefactKey,
         now: UnixTime,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Verified<Artefact>>, StoreError> {
         let rows = self.store.editions_of(key).await?;
         for row in rows
             .iter()
@@ -280,21 +279,13 @@ impl Collateral {
             .filter(|row| counts(row, now, self.is_read_only()))
         {
             match self.reverify(row, now).await? {
-                Ok(verified) => {
-                    if let Some(list) = as_list(&verified)
-                        && self.published.load().lists.is_news(list)
-                    {
-                        self.published.change(|view| view.lists.learn(list));
-                        self.flights.forget_all();
-                    }
-                    return Ok(());
-                }
+                Ok(verified) => return Ok(Some(verified)),
                 Err(error) => {
-                    tracing::error!(edition = %row.id, error = %error, "a stored list does not verify")
+                    tracing::error!(edition = %row.id, error = %error, "a stored edition does not verify; the one before it counts");
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A root CRL has come: what its revoked signers signed is quarantined, what was unchecked is checked.

@@ -1,0 +1,256 @@
+//! The vendor's subscription key and the admin token are in their files, and nowhere a stranger or a log reader
+//! looks: not in an answer, a header, a metric, an error, the store, or a log line of the most talkative level.
+
+mod harness;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use harness::{Answer, BOTH, Fleet, START, at, tcb};
+use thim_server::server::{Server, World};
+use thim_sim::{Fault, FaultRule, SimConfig};
+use tracing_subscriber::fmt::MakeWriter;
+
+const KEY: &str = "4a6f7572-subscription-key-6e616c31";
+const TOKEN: &str = "an-admin-token-that-nobody-else-may-ever-see-0123456789";
+/// A key that a header cannot carry: the refusal of it is no place for it either.
+const WRONG_KEY: &str = "a key with spaces in it";
+
+/// What was logged, by whomever.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}
+
+fn clean(what: &str, text: &[u8]) {
+    for (name, secret) in [("token", TOKEN), ("key", KEY), ("wrong key", WRONG_KEY)] {
+        let found = text
+            .windows(secret.len())
+            .position(|window| window == secret.as_bytes());
+        assert!(
+            found.is_none(),
+            "{what} tells the {name}: {}",
+            String::from_utf8_lossy(&text[found.unwrap_or(0).saturating_sub(200)..])
+        );
+    }
+}
+
+fn clean_answer(what: &str, answer: &Answer) {
+    for (name, value) in &answer.headers {
+        clean(&format!("{what}, header {name}"), value.as_bytes());
+    }
+    clean(what, &answer.body);
+}
+
+/// A simulator that demands the key, and a configuration that has it.
+async fn fleet() -> Fleet {
+    let mut fleet = Fleet::sim_only(|_| {}).await;
+    let clock = fleet.clock.clone();
+    let sim = thim_sim::start(SimConfig {
+        pcs_listen: ([127, 0, 0, 1], 0).into(),
+        management_listen: ([127, 0, 0, 1], 0).into(),
+        now: Arc::new(move || clock.now().secs()),
+        api_key: Some(KEY.to_owned()),
+    })
+    .await
+    .expect("the simulator starts");
+    let folder = fleet.data().parent().expect("a folder").to_owned();
+    std::fs::write(folder.join("root.pem"), sim.root_pem()).expect("written");
+    std::fs::write(folder.join("key"), format!("{KEY}\n")).expect("written");
+    std::fs::write(folder.join("token"), format!("{TOKEN}\n")).expect("written");
+    fleet.config.intel.upstream = vec![sim.pcs_url()];
+    fleet.config.intel.root_crl_url = sim.root_crl_url();
+    fleet.config.intel.api_key_file = Some(folder.join("key"));
+    fleet.config.api.token_file = Some(folder.join("token"));
+    fleet.sim = sim;
+    fleet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_key_nor_the_token_is_told_to_anyone() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .try_init()
+        .expect("the only subscriber");
+    let mut fleet = fleet().await;
+    fleet.serve().await;
+
+    // Misses and hits.
+    let unheld = format!("{}&tcbEvaluationDataNumber=99", tcb("tdx", BOTH));
+    for (path, status) in [
+        (tcb("sgx", BOTH), 200),
+        (tcb("sgx", BOTH), 200),
+        ("/sgx/certification/v4/qe/identity".to_owned(), 200),
+        ("/sgx/certification/v4/pckcrl?ca=platform".to_owned(), 200),
+        ("/sgx/certification/v4/rootcacrl".to_owned(), 200),
+        // Refusals.
+        (tcb("sgx", "12"), 400),
+        (tcb("sgx", "FFFFFFFFFFFF"), 404),
+        (unheld, 404),
+        ("/sgx/certification/v3/tcb?fmspc=zz".to_owned(), 400),
+        ("/nowhere".to_owned(), 404),
+    ] {
+        let answer = fleet.get(&path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        clean_answer(&path, &answer);
+    }
+    // The vendor was asked with the key, or would have answered 401; the log was listening.
+    assert!(log.text().contains("thim_server"));
+
+    // Acts: without, with a wrong and with the right token.
+    let release = fleet.url("/thim/v1/editions/0123456789abcdef/release");
+    let refresh = fleet.url("/thim/v1/refresh");
+    let import = fleet.url("/thim/v1/import");
+    for (url, body, expected) in [
+        (&release, "{}", 404),
+        (&refresh, r#"{"all":true}"#, 200),
+        (&refresh, r#"{"all":"no boolean"}"#, 422),
+        (
+            &import,
+            r#"{"files":[{"path":"words","content":"d29yZHM="}]}"#,
+            200,
+        ),
+        (
+            &import,
+            r#"{"files":[{"path":"words","content":"&&&"}]}"#,
+            400,
+        ),
+        (&import, "no json", 400),
+    ] {
+        let post = || {
+            fleet
+                .client
+                .post(url)
+                .header("content-type", "application/json")
+                .body(body)
+        };
+        let near = &TOKEN[..TOKEN.len() - 1];
+        let refused = [
+            fleet.send(post()).await,
+            fleet.send(post().bearer_auth(near)).await,
+            fleet.send(post().bearer_auth(KEY)).await,
+            fleet
+                .send(post().header("authorization", format!("Basic {TOKEN}")))
+                .await,
+        ];
+        for answer in refused {
+            assert!(
+                matches!(answer.status, 401 | 422),
+                "{url}: {}",
+                answer.text()
+            );
+            clean_answer(url, &answer);
+        }
+        let answer = fleet.send(post().bearer_auth(TOKEN)).await;
+        assert_eq!(answer.status, expected, "{url} {body}: {}", answer.text());
+        clean_answer(url, &answer);
+    }
+
+    // Failures of the vendor, one after the other, each met by a miss and by a poll.
+    let faults = [
+        Fault::Down,
+        Fault::Garbage,
+        Fault::Reset,
+        Fault::Status { code: 401 },
+        Fault::Status { code: 500 },
+        Fault::Redirect {
+            location: "http://elsewhere.invalid/".to_owned(),
+        },
+        Fault::Truncated,
+        Fault::WrongSignature,
+        Fault::Unavailable { retry_after: 1 },
+    ];
+    for fault in faults {
+        fleet.advance(3600).await;
+        let name = format!("{fault:?}");
+        fleet
+            .management()
+            .set_fault(FaultRule::new(fault))
+            .expect("a fault");
+        let answer = fleet.get(&tcb("sgx", "20606C53494D")).await;
+        assert!(answer.status >= 500, "{name}: {}", answer.text());
+        clean_answer(&name, &answer);
+        for step in fleet.refresh().await {
+            clean(&name, step.as_bytes());
+        }
+        fleet.management().clear_faults();
+    }
+
+    // Whatever can be read of it all.
+    for path in [
+        "/metrics",
+        "/healthz/ready",
+        "/thim/v1/openapi.json",
+        "/thim/v1/status",
+        "/thim/v1/collateral?limit=1000",
+        "/thim/v1/collateral/show?key=intel/root-crl",
+        "/thim/v1/collateral/history?key=intel/root-crl",
+        "/thim/v1/events?limit=1000",
+    ] {
+        let answer = fleet.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        clean_answer(path, &answer);
+    }
+
+    // A restart reads both anew; a key that is none is refused without being repeated.
+    fleet.restart().await;
+    if let Some(server) = fleet.server.take() {
+        server.stop().await;
+    }
+    let key_file = fleet.config.intel.api_key_file.clone().expect("a file");
+    std::fs::write(&key_file, WRONG_KEY).expect("written");
+    let world = World {
+        clock: fleet.clock.clone(),
+        clock_chosen: false,
+        today: at(START),
+        random: [7; 48],
+    };
+    let Err(error) = Server::start(&fleet.config, world).await else {
+        panic!("a key with spaces is accepted");
+    };
+    let told = format!("{error} {error:?} {:?}", fleet.config);
+    assert!(told.contains("api_key_file"), "{told}");
+    clean("the refusal", told.as_bytes());
+
+    // The log of everything above, at its most talkative, and the files of the store.
+    let log = log.text();
+    assert!(log.contains("TRACE") && log.contains("edition.unverified"));
+    clean("the log", log.as_bytes());
+    let mut files = 0;
+    for entry in std::fs::read_dir(fleet.data()).expect("the data") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            clean(
+                &path.display().to_string(),
+                &std::fs::read(&path).expect("read"),
+            );
+            files += 1;
+        }
+    }
+    assert!(files > 0);
+}

@@ -3,7 +3,7 @@
 //! `collateral`; imports and upstreams both come through [`Collateral::offer`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use thim_verify::{
@@ -78,8 +78,13 @@ impl Collateral {
                         Severity::Warning,
                         format!("{}: {error}", offer.source),
                     );
-                    self.record(vec![event(now, remark, Some(key), None)])
-                        .await?;
+                    let id = offer.unverified.signed_digest();
+                    if self.store.has_event(remark.name, id).await? {
+                        self.metrics.event(remark.name);
+                    } else {
+                        self.record(vec![event(now, remark, Some(key), Some(id))])
+                            .await?;
+                    }
                 }
                 return Err(Refused::Future(error));
             }
@@ -192,11 +197,18 @@ impl Collateral {
                 }
             }
         };
-        if offer.origin == Origin::Upstream {
-            batch.confirmation = Some((key, now, offer.source.to_owned()));
-            self.watch_cadence(&history, key, now, &mut batch).await?;
-        }
         let changes = sentinel::settle(&history, now, &policy);
+        for change in &changes {
+            history.apply(change);
+        }
+        // Only what is served is confirmed; a held edition confirms nothing.
+        let is_served = history
+            .editions
+            .iter()
+            .any(|seen| seen.id == artefact.id() && seen.state == State::Current);
+        if offer.origin == Origin::Upstream && is_served {
+            batch.confirmation = Some((key, now, offer.source.to_owned()));
+        }
         let outcome = match changes
             .iter()
             .rev()
@@ -312,7 +324,7 @@ impl Collateral {
             let _one_at_a_time = self.admission.lock().await;
             self.settle(key, now).await?;
         }
-        Ok(())
+        self.watch_cadence(now).await
     }
 
     /// An operator lets a held edition through. False where it is not held.
@@ -471,27 +483,33 @@ impl Collateral {
         Ok(history)
     }
 
-    async fn watch_cadence(
-        &self,
-        history: &History,
-        key: ArtefactKey,
-        now: UnixTime,
-        batch: &mut Batch,
-    ) -> Result<(), StoreError> {
-        let Some(good) = history
-            .editions
-            .iter()
-            .rev()
-            .find(|seen| seen.state == State::Current)
-        else {
-            return Ok(());
+    /// An event, once an edition, where the vendor has not signed for longer than expected.
+    async fn watch_cadence(&self, now: UnixTime) -> Result<(), StoreError> {
+        let late: Vec<(ArtefactKey, Digest, Remark)> = {
+            let view = self.view();
+            let noted = self
+                .cadence_noted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            view.ready
+                .iter()
+                .filter(|(_, ready)| !noted.contains(&ready.id))
+                .filter_map(|(key, ready)| {
+                    let remark =
+                        sentinel::cadence(ready.issued, self.policy(key.kind()).cadence_secs, now)?;
+                    Some((*key, ready.id, remark))
+                })
+                .collect()
         };
-        if let Some(remark) = sentinel::cadence(good, self.policy(key.kind()).cadence_secs, now)
-            && !self.store.has_event(remark.name, good.id).await?
-        {
-            batch
-                .events
-                .push(event(now, remark, Some(key), Some(good.id)));
+        for (key, id, remark) in late {
+            if !self.store.has_event(remark.name, id).await? {
+                self.record(vec![event(now, remark, Some(key), Some(id))])
+                    .await?;
+            }
+            self.cadence_noted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id);
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ pub struct Collateral {
     // One admission at a time: what is judged against a history must be judged against all of it.
     pub(crate) admission: tokio::sync::Mutex<()>,
     pub(crate) held: Mutex<BTreeSet<ArtefactKey>>,
+    pub(crate) cadence_noted: Mutex<BTreeSet<thim_verify::Digest>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) flights: Flights<Ask, Refusal>,
     pub(crate) backoff: crate::refresh::Backoff,
@@ -194,6 +195,7 @@ impl Collateral {
             root_crl: ArcSwapOption::empty(),
             admission: tokio::sync::Mutex::default(),
             held: Mutex::default(),
+            cadence_noted: Mutex::default(),
             metrics: Arc::new(metrics(&names)),
             flights: Flights::default(),
             backoff: crate::refresh::Backoff::default(),
@@ -314,7 +316,7 @@ impl Collateral {
         let Some((key, resolved)) = locate(&self.published.load(), ask, now) else {
             return Ok(refusal);
         };
-        let offline = matches!(refusal, Refusal::NotHeld { .. });
+        let offline = self.fill == Fill::Offline;
         let editions = self
             .store
             .editions_of(key)

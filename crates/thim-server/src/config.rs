@@ -1,5 +1,6 @@
 //! The configuration: one TOML file, every key optional, unknown keys refused. Each part's settings sit
-//! beside the part; this file gathers them. Secrets are named by path and never stand here.
+//! beside the part; this file gathers them. Files that it names count from where it is; `data` counts from
+//! the working directory. Secrets are named by path and never stand here.
 
 use std::path::{Path, PathBuf};
 
@@ -136,6 +137,16 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
         let base = path.parent().unwrap_or_else(|| Path::new("."));
+        let named = [
+            &mut config.api.token_file,
+            &mut config.https.certificate,
+            &mut config.https.key,
+            &mut config.intel.api_key_file,
+            &mut config.intel.ca_file,
+        ];
+        for file in named.into_iter().flatten() {
+            *file = base.join(&*file);
+        }
         for root in &mut config.trust.intel_roots {
             *root = base.join(&*root);
         }

@@ -104,12 +104,13 @@ impl Collateral {
         lane: Lane,
     ) -> Result<(), Refusal> {
         let mut failures = Vec::new();
-        for source in self.intel().sources_for(&request) {
-            let (result, turn) = source.get(&request, lane).await;
+        let mut sources = self.intel().sources_for(&request).peekable();
+        while let Some(source) = sources.next() {
+            let (result, turn) = source.get(&request, lane, sources.peek().is_none()).await;
             self.note_upstream(source, turn, &result).await;
             match result {
                 Err(error) => failures.push(Refusal::from_fetch(ask, &error)),
-                Ok(fetched) => match self.take(ask, &request, source.name(), fetched).await {
+                Ok(fetched) => match self.take(ask, &request, fetched).await {
                     Ok(()) => return Ok(()),
                     Err(refusal) => {
                         self.metrics.upstream(source.name(), "refused");
@@ -167,12 +168,11 @@ impl Collateral {
         &self,
         ask: Ask,
         request: &Request,
-        source: &str,
         fetched: Fetched,
     ) -> Result<(), Refusal> {
         let at = fetched.at;
         let untrusted = |why: String| Refusal::Untrusted {
-            what: format!("{source}{}", request.path()),
+            what: describe(ask),
             why,
         };
         if request.wanted == Wanted::Fmspcs {

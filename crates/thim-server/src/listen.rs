@@ -1,6 +1,6 @@
 //! Listeners: connections, their limits, and a graceful end.
 //!
-//! HTTP/1.1 and HTTP/2, by ALPN under TLS and by preface without. Every wait and every buffer has a limit;
+//! HTTP/1.1, and under TLS HTTP/2 by ALPN. Every wait and every buffer has a limit;
 //! at the limit of connections no more are accepted, and the kernel's queue holds the rest.
 
 use std::convert::Infallible;
@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -138,70 +139,63 @@ async fn connection(
         async move { Ok::<_, Infallible>(front.answer(request).await) }
     });
     let result = match tls {
-        None => {
-            let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            builder
-                .http1()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.idle_timeout.duration())
-                .max_buf_size(limits.header_bytes.max(MIN_HEADER_BYTES));
-            builder
-                .http2()
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS)
-                .max_header_list_size(header_list(limits))
-                .keep_alive_interval(limits.idle_timeout.duration())
-                .keep_alive_timeout(limits.handshake_timeout.duration());
-            let connection = builder
-                .serve_connection(TokioIo::new(stream), service)
-                .into_owned();
-            watcher
-                .watch(connection)
-                .await
-                .map_err(|error| error.to_string())
-        }
+        None => speak(stream, false, service, limits, watcher).await,
         Some(acceptor) => {
-            let stream = match tokio::time::timeout(
-                limits.handshake_timeout.duration(),
-                acceptor.accept(stream),
-            )
-            .await
-            {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %peer, error = %error, "a TLS handshake failed");
-                    return;
-                }
-                Err(_) => return,
-            };
-            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(STREAMS)
-                    .max_header_list_size(header_list(limits))
-                    .keep_alive_interval(limits.idle_timeout.duration())
-                    .keep_alive_timeout(limits.handshake_timeout.duration())
-                    .serve_connection(TokioIo::new(stream), service);
-                watcher
-                    .watch(connection)
-                    .await
-                    .map_err(|error| error.to_string())
-            } else {
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(limits.idle_timeout.duration())
-                    .max_buf_size(limits.header_bytes.max(MIN_HEADER_BYTES))
-                    .serve_connection(TokioIo::new(stream), service);
-                watcher
-                    .watch(connection)
-                    .await
-                    .map_err(|error| error.to_string())
-            }
+            let handshake = acceptor.accept(stream);
+            let stream =
+                match tokio::time::timeout(limits.handshake_timeout.duration(), handshake).await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => {
+                        tracing::debug!(peer = %peer, error = %error, "a TLS handshake failed");
+                        return;
+                    }
+                    Err(_) => return,
+                };
+            let http_2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            speak(stream, http_2, service, limits, watcher).await
         }
     };
     if let Err(error) = result {
         tracing::debug!(peer = %peer, error, "a connection ended badly");
     }
+}
+
+/// Speaks HTTP over a stream until it ends, a limit is reached, or the server stops.
+async fn speak<T, S>(
+    stream: T,
+    http_2: bool,
+    service: S,
+    limits: &Limits,
+    watcher: hyper_util::server::graceful::Watcher,
+) -> Result<(), String>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: hyper::service::HttpService<
+            Incoming,
+            ResBody = crate::routes::Body,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Send
+        + 'static,
+{
+    let result = if http_2 {
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(header_list(limits))
+            .keep_alive_interval(limits.idle_timeout.duration())
+            .keep_alive_timeout(limits.handshake_timeout.duration())
+            .serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await
+    } else {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.idle_timeout.duration())
+            .max_buf_size(limits.header_bytes.max(MIN_HEADER_BYTES))
+            .serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await
+    };
+    result.map_err(|error| error.to_string())
 }
 
 /// Waits for the word to stop; a server that is gone has said it.

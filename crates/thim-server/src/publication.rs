@@ -33,6 +33,13 @@ impl Collateral {
         }
         let called = self.store.called().await?;
         let keys = self.store.keys().await?;
+        for row in keys.iter().filter(|row| row.state == State::Current) {
+            let revoked = row
+                .revoked_entries
+                .and_then(|count| usize::try_from(count).ok());
+            self.metrics
+                .published(&row.key.to_string(), row.next_update.secs(), revoked);
+        }
         let subjects: Vec<(Subject, u32, State)> = keys
             .iter()
             .filter_map(|row| {

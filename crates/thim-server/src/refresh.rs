@@ -50,13 +50,6 @@ impl Backoff {
         waiting.retain(|_, other| *other > until.plus_secs(-WITHDRAWN_SECS));
         waiting.insert(ask, until);
     }
-
-    fn clear(&self, ask: &Ask) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(ask);
-    }
 }
 
 /// What is due at `now`; with `all`, everything that is kept fresh.
@@ -171,7 +164,12 @@ pub async fn execute(
     let result = collateral.fly(step.ask, now, Lane::Background).await;
     let wait = match &result {
         Ok(()) => {
-            collateral.backoff.clear(&step.ask);
+            // What came may be held, and confirm nothing; it is not asked for again at once.
+            let pace = match step.ask {
+                Ask::Artefact(key) => collateral.policy(key.kind()).poll_secs / 4,
+                Ask::Fmspcs | Ask::Subject(..) => RETRY_SECS,
+            };
+            collateral.backoff.set(step.ask, now.plus_secs(pace));
             return Ok(());
         }
         Err(

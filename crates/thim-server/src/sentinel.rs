@@ -284,8 +284,25 @@ pub fn judge(
     known_expired: &dyn Fn(&Serial) -> bool,
 ) -> Judgement {
     let new = &candidate.seen;
-    if history.editions.iter().any(|seen| seen.id == new.id) {
-        return Judgement::Known;
+    if let Some(known) = history.editions.iter().find(|seen| seen.id == new.id) {
+        // To know it is no reason to take it again: an upstream that replays history is told from one that
+        // confirms what is served.
+        return match (origin, known.state) {
+            (Origin::Upstream, State::Superseded) => refuse(
+                "edition.older",
+                Severity::Alarm,
+                format!(
+                    "issued {}, and since replaced by a newer edition",
+                    new.issued
+                ),
+            ),
+            (Origin::Upstream, State::Archived) => refuse(
+                "edition.expired",
+                Severity::Warning,
+                format!("expired since {}", new.next_update),
+            ),
+            _ => Judgement::Known,
+        };
     }
     if new.issued > now {
         return refuse(
@@ -586,15 +603,15 @@ pub fn next_settlement(history: &History, now: UnixTime, policy: &Policy) -> Opt
 }
 
 /// An event where the vendor has not signed for longer than expected.
-pub fn cadence(good: &Seen, cadence_secs: i64, now: UnixTime) -> Option<Remark> {
-    (now.since(good.issued) > cadence_secs).then(|| {
+pub fn cadence(issued: UnixTime, cadence_secs: i64, now: UnixTime) -> Option<Remark> {
+    (now.since(issued) > cadence_secs).then(|| {
         Remark::new(
             "cadence.missed",
             Severity::Warning,
             format!(
                 "nothing signed since {}, {} h ago; a new edition is expected every {} h",
-                good.issued,
-                now.since(good.issued) / 3600,
+                issued,
+                now.since(issued) / 3600,
                 cadence_secs / 3600
             ),
         )

@@ -100,8 +100,8 @@ fn admission_table() {
             candidate(crl(0, &[1, 2], State::Current)),
             Upstream,
             11 * DAY,
-            "known",
-            vec![],
+            "refused",
+            vec!["edition.older"],
         ),
         (
             "newer, same set",
@@ -440,10 +440,9 @@ fn the_next_settlement_is_the_nearest_deadline() {
 
 #[test]
 fn a_missed_cadence_is_said_once_it_is_missed() {
-    let good = crl(0, &[], State::Current);
-    assert_eq!(cadence(&good, 7 * DAY, at(7 * DAY)), None);
+    assert_eq!(cadence(at(0), 7 * DAY, at(7 * DAY)), None);
     assert_eq!(
-        cadence(&good, 7 * DAY, at(7 * DAY + 1)).map(|remark| remark.name),
+        cadence(at(0), 7 * DAY, at(7 * DAY + 1)).map(|remark| remark.name),
         Some("cadence.missed")
     );
 }

@@ -114,6 +114,13 @@ pub struct Resolved {
 impl View {
     /// The number that answers `choice` for `subject`; `None` where only the source can tell.
     pub fn resolve(&self, subject: Subject, choice: Choice, now: UnixTime) -> Option<Resolved> {
+        if let Choice::Number(number) = choice {
+            return Some(Resolved {
+                number,
+                from_expired_list: false,
+                without_list: false,
+            });
+        }
         if let Some(chosen) = self.lists.choose(choice, now) {
             return Some(Resolved {
                 number: chosen.number,

@@ -1,10 +1,5 @@
-//! Show 4: Intel's platform CRLs of June to August 2026, in the order they were signed, the clock just after each.
-//!
-//! On 2026-07-16 the vendor revoked 72 more platforms (57 -> 129) and took them back three and a half hours later.
-//! More revocations apply at once; fewer are held until time, later editions or an operator decide. Each story is
-//! told twice: in one life of the process, and with the store closed and opened again between all steps.
-//!
-//! The data is not part of the repository: see `import_vectors.rs`.
+//! The incident of July 2026 with Intel's own files: the platform CRL went from 57 to 129 revoked serials and 3.5 h
+//! later back to 57. Imported one by one with the clock just after each, with and without a restart after each step.
 
 #[path = "import_support/mod.rs"]
 mod support;
@@ -12,420 +7,210 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use support::{Kept, instant};
-use thim_client::{EditionSummary, ImportReport};
 use thim_server::collateral::Ask;
 use thim_server::operations::{self, Released};
-use thim_server::ready::Shape;
-use thim_server::sentinel::{self, State};
-use thim_verify::{ArtefactKey, Content, PckCa, TrustAnchors, UnixTime, parse};
+use thim_server::sentinel;
+use thim_verify::{ArtefactKey, PckCa, TrustAnchors, UnixTime, parse};
 
-const KEY: ArtefactKey = ArtefactKey::PckCrl {
-    ca: PckCa::Platform,
-};
+const PLATFORM: ArtefactKey = ArtefactKey::PckCrl { ca: PckCa::Platform };
 
-/// One edition of the story.
-struct Edition {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    id: String,
-    issued: UnixTime,
-    entries: usize,
-}
-
-/// The eight editions: three of June, two of 2026-07-16, three later ones.
-fn editions(intel: &Path) -> Vec<Edition> {
-    let mut editions: Vec<Edition> = std::fs::read_dir(intel.join("crl"))
+/// The platform CRLs of June to August 2026 by `thisUpdate`.
+fn summer(intel: &Path) -> Vec<(UnixTime, PathBuf)> {
+    let mut lists: Vec<(UnixTime, PathBuf)> = std::fs::read_dir(intel.join("crl"))
         .expect("crl")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| {
-                name.ends_with(".der")
-                    && ["06", "07", "08"]
-                        .iter()
-                        .any(|month| name.starts_with(&format!("platform-2026-{month}-")))
-            })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "der"))
+        .filter_map(|path| {
+            let parsed = parse(&std::fs::read(&path).expect("a file")).ok()?;
+            (parsed.key() == PLATFORM).then_some((parsed.issued(), path))
         })
-        .map(|path| {
-            let bytes = std::fs::read(&path).expect("a file");
-            let parsed = parse(&bytes).expect("a CRL");
-            let Content::Crl(crl) = parsed.unverified().content() else {
-                panic!("{} is no CRL", path.display());
-            };
-            Edition {
-                id: parsed.signed_digest().to_string(),
-                issued: parsed.issued(),
-                entries: crl.revoked_len(),
-                path,
-                bytes,
-            }
-        })
+        .filter(|(issued, _)| (instant("2026-06-01T00:00:00Z")..instant("2026-09-01T00:00:00Z")).contains(issued))
         .collect();
-    editions.sort_by_key(|edition| edition.issued);
-    let entries: Vec<usize> = editions.iter().map(|edition| edition.entries).collect();
-    assert_eq!(entries, [57, 57, 57, 129, 57, 57, 57, 57]);
-    editions
+    lists.sort();
+    assert_eq!(lists.len(), 8);
+    lists
 }
 
-/// The keeper, and whether it is restarted between all steps.
-struct Story {
-    kept: Option<Kept>,
+/// A keeper at the beginning of June, with the root CRL; `restarts` after each step where wanted.
+struct Summer {
+    kept: Kept,
+    lists: Vec<(UnixTime, PathBuf)>,
     restarts: bool,
 }
 
-impl Story {
-    async fn begin(intel: &Path, hold: Option<&str>, restarts: bool) -> Self {
-        let mut config = sentinel::Config::default();
-        if let Some(hold) = hold {
-            config.hold = hold.parse().expect("a span");
-        }
-        let kept = Kept::open_with(TrustAnchors::intel(), "2026-06-05T00:00:00Z", config).await;
-        let report = kept
-            .import(&[
-                &intel.join("ca"),
-                &intel.join("crl/root-2026-02-26-c114be.der"),
-            ])
-            .await;
-        assert_eq!((report.admitted, report.refused), (1, Vec::new()));
-        Self {
-            kept: Some(kept),
-            restarts,
-        }
+impl Summer {
+    async fn begin(hold: &str, restarts: bool) -> Option<Self> {
+        let intel = support::vectors()?;
+        let policy = sentinel::Config { hold: hold.parse().expect("a span") };
+        let kept = Kept::open_with(TrustAnchors::intel(), "2026-06-01T00:00:00Z", policy).await;
+        let root = std::fs::read_dir(intel.join("crl")).expect("crl").map(|entry| entry.expect("an entry").path());
+        let root = root.filter(|path| path.to_string_lossy().contains("root-2026")).max().expect("a root CRL");
+        assert_eq!(kept.import(&[&root]).await.admitted, 1);
+        Some(Self { kept, lists: summer(&intel), restarts })
     }
 
-    fn kept(&self) -> &Kept {
-        self.kept.as_ref().expect("it is open")
-    }
-
-    fn now(&self) -> UnixTime {
-        self.kept().clock.now()
-    }
-
-    async fn restart(&mut self) {
-        let kept = self.kept.take().expect("it is open");
-        self.kept = Some(kept.restart().await);
-    }
-
-    async fn step(&mut self) {
+    async fn restarted(mut self) -> Self {
         if self.restarts {
-            self.restart().await;
+            self.kept = self.kept.restart().await;
         }
+        self
     }
 
-    /// Imports an edition a second after it was signed.
-    async fn import(&mut self, edition: &Edition) -> ImportReport {
-        self.kept().advance_to(edition.issued.plus_secs(1)).await;
-        let report = self.kept().import(&[&edition.path]).await;
-        assert!(report.refused.is_empty(), "{:?}", report.refused);
-        assert_eq!(report.admitted + report.held, 1, "{report:?}");
-        assert_eq!((report.known, report.future, report.ignored), (0, 0, 0));
-        self.step().await;
-        report
+    /// Imports the list of that place a minute after it was issued: (admitted, held).
+    async fn take(self, place: usize) -> (Self, (u64, u64)) {
+        let (issued, path) = &self.lists[place];
+        self.kept.advance_to(issued.plus_secs(60)).await;
+        let report = self.kept.import(&[path]).await;
+        assert!(report.refused.is_empty() && report.known == 0 && report.future == 0, "{report:?}");
+        (self.restarted().await, (report.admitted, report.held))
     }
 
-    async fn advance_to(&mut self, time: &str) {
-        self.kept().advance_to(instant(time)).await;
-        self.step().await;
+    async fn wait_until(self, now: &str) -> Self {
+        self.kept.advance_to(instant(now)).await;
+        self.restarted().await
     }
 
-    /// What a client is given now, byte for byte one of the editions.
-    async fn serves(&self, edition: &Edition) {
-        let now = self.now();
-        let answer = self
-            .kept()
-            .collateral
-            .answer(Ask::Artefact(KEY), now)
-            .await
-            .expect("a platform CRL is served");
-        let served = answer
-            .ready
-            .serve(Shape::Der, answer.freshness, now)
-            .expect("it is servable");
-        assert_eq!(
-            answer.ready.revoked_entries,
-            Some(edition.entries),
-            "at {now}"
-        );
-        assert!(
-            served.body == edition.bytes,
-            "at {now}: the edition of {} is not served but that of {}",
-            edition.issued,
-            answer.ready.issued
-        );
-        let shown = operations::show(&self.kept().collateral, KEY, now)
-            .await
-            .expect("the store")
-            .expect("an edition");
-        assert_eq!(
-            (shown.id.as_str(), shown.state.as_str()),
-            (edition.id.as_str(), "current")
-        );
+    /// How many serials the list revokes that is served now.
+    async fn served(&self) -> usize {
+        let answer = self.kept.collateral.answer(Ask::Artefact(PLATFORM), self.kept.clock.now()).await;
+        answer.expect("an answer").ready.revoked_entries.expect("a list")
     }
 
-    async fn history(&self) -> Vec<EditionSummary> {
-        operations::history(&self.kept().collateral, KEY, self.now(), None)
-            .await
-            .expect("the store")
+    async fn events(&self) -> Vec<(String, String)> {
+        let events = operations::events(&self.kept.collateral, 0, Some(PLATFORM), 1000).await.expect("the store");
+        events.into_iter().map(|event| (event.name, event.text)).collect()
     }
 
-    /// The states that an edition went through, with the cause of the last.
-    async fn went_through(&self, edition: &Edition) -> (Vec<String>, String) {
-        let history = self.history().await;
-        let found = history
-            .into_iter()
-            .find(|summary| summary.id == edition.id)
-            .expect("it is in the history");
-        let cause = found
-            .transitions
-            .last()
-            .map(|last| last.cause.clone())
-            .unwrap_or_default();
-        let states = found.transitions.into_iter().map(|one| one.state).collect();
-        (states, cause)
+    async fn told(&self, name: &str, words: &str) -> bool {
+        self.events().await.iter().any(|(known, text)| known == name && text.contains(words))
     }
 
-    /// Texts of the events of this name about an edition.
-    async fn events(&self, name: &str, edition: &Edition) -> Vec<String> {
-        operations::events(&self.kept().collateral, 0, Some(KEY), 1000)
-            .await
-            .expect("the store")
-            .into_iter()
-            .filter(|event| {
-                event.name == name && event.edition.as_deref() == Some(edition.id.as_str())
-            })
-            .map(|event| event.text)
-            .collect()
+    /// The states that the edition of that place went through.
+    async fn way_of(&self, place: usize) -> Vec<(String, String)> {
+        let history =
+            operations::history(&self.kept.collateral, PLATFORM, self.kept.clock.now(), None).await.expect("the store");
+        let issued = self.lists[place].0.to_string();
+        let edition = history.into_iter().find(|edition| edition.issued == issued).expect("its edition");
+        edition.transitions.into_iter().map(|change| (change.state, change.cause)).collect()
     }
 
-    /// Up to the hold: 57 served, 129 applied at once, the next 57 held.
-    async fn until_the_hold(&mut self, editions: &[Edition]) {
-        for edition in &editions[..3] {
-            let report = self.import(edition).await;
-            assert_eq!(report.held, 0);
-            self.serves(edition).await;
+    /// 57 -> 129 -> 57: the third is held.
+    async fn until_the_hold(self) -> Self {
+        let mut summer = self;
+        for place in 0..3 {
+            let taken;
+            (summer, taken) = summer.take(place).await;
+            assert_eq!((taken, summer.served().await), ((1, 0), 57));
         }
-        let (more, fewer) = (&editions[3], &editions[4]);
-        assert_eq!(self.import(more).await.held, 0, "more is applied at once");
-        self.serves(more).await;
-        let revoked = self.events("crl.revoked", more).await;
-        assert_eq!(revoked.len(), 1, "{revoked:?}");
-        assert!(
-            revoked[0].contains("57 -> 129") && revoked[0].contains("72 newly revoked"),
-            "{revoked:?}"
-        );
-
-        assert_eq!(self.import(fewer).await.held, 1, "fewer is held");
-        self.serves(more).await;
-        let unrevoked = self.events("crl.unrevoked", fewer).await;
-        assert_eq!(unrevoked.len(), 1, "{unrevoked:?}");
-        assert!(
-            unrevoked[0].contains("129 -> 57") && unrevoked[0].contains("72 un-revoked"),
-            "{unrevoked:?}"
-        );
-        assert_eq!(self.events("hold.started", fewer).await.len(), 1);
-        assert!(self.events("hold.released", fewer).await.is_empty());
-        let held: Vec<EditionSummary> = self.listed(State::Held).await;
-        assert_eq!(held.len(), 1);
-        assert_eq!(held[0].id, fewer.id);
-        assert!(held[0].held_until.is_some());
-
-        self.advance_to("2026-07-16T12:00:00Z").await;
-        self.serves(more).await;
-    }
-
-    async fn listed(&self, state: State) -> Vec<EditionSummary> {
-        let (now, collateral) = (self.now(), &self.kept().collateral);
-        operations::list(collateral, Some(KEY), Some(state), now, None, 100, 0)
-            .await
-            .expect("the store")
-    }
-
-    /// The end is the same however a hold ended: one current edition, every other one history.
-    async fn has_ended_with(&self, current: &Edition, editions: &[Edition]) {
-        self.serves(current).await;
-        let history = self.history().await;
-        assert_eq!(history.len(), editions.len(), "every edition is kept");
-        for (found, edition) in history.iter().zip(editions) {
-            assert_eq!(found.id, edition.id, "by date");
-            let state = if edition.id == current.id {
-                "current"
-            } else {
-                "superseded"
-            };
-            assert_eq!(found.state, state, "{}", edition.issued);
-            assert_eq!(found.revocation, "checked");
-            assert_eq!(found.revoked_entries, Some(edition.entries as u64));
-        }
-        assert!(self.listed(State::Held).await.is_empty());
+        let (summer, taken) = summer.take(3).await;
+        assert_eq!((taken, summer.served().await), ((1, 0), 129), "more revocations are applied at once");
+        assert!(summer.told("crl.revoked", "57 -> 129").await);
+        let (summer, taken) = summer.take(4).await;
+        assert_eq!((taken, summer.served().await), ((0, 1), 129), "what un-revokes is held");
+        assert!(summer.told("crl.unrevoked", "129 -> 57").await && summer.told("hold.started", "129 -> 57").await);
+        summer
     }
 }
 
 #[tokio::test]
-async fn a_hold_lapses_after_72_hours_without_any_new_edition() {
-    let Some(intel) = support::vectors() else {
-        return;
-    };
-    let editions = editions(&intel);
+async fn a_hold_ends_after_72_hours_without_any_new_edition() {
     for restarts in [false, true] {
-        let mut story = Story::begin(&intel, None, restarts).await;
-        story.until_the_hold(&editions).await;
-        let (more, fewer) = (&editions[3], &editions[4]);
-        let end = fewer.issued.plus_secs(1 + 72 * 3600);
-        assert_eq!(
-            story.listed(State::Held).await[0].held_until,
-            Some(end.to_string())
-        );
-        story.advance_to(&end.plus_secs(-1).to_string()).await;
-        story.serves(more).await;
-
-        // Who looks at this hour finds the lapse done; with restarts, time passes while nobody runs.
-        if restarts {
-            let now = story.now();
-            let to = instant("2026-07-20T00:00:00Z");
-            story.kept().clock.advance_millis(to.since(now) * 1000);
-            story.restart().await;
-            story.kept().collateral.tick(to).await.expect("the store");
-        } else {
-            story.advance_to("2026-07-20T00:00:00Z").await;
+        let Some(summer) = Summer::begin("72h", restarts).await else { return };
+        let summer = summer.until_the_hold().await.wait_until("2026-07-16T12:00:00Z").await;
+        assert_eq!(summer.served().await, 129);
+        // The hold began when it was admitted, at 11:44:38.
+        let summer = summer.wait_until("2026-07-19T11:44:37Z").await;
+        assert_eq!(summer.served().await, 129);
+        let summer = summer.wait_until("2026-07-20T00:00:00Z").await;
+        assert_eq!(summer.served().await, 57);
+        assert!(summer.told("hold.released", "the hold ended").await);
+        let way = summer.way_of(4).await;
+        assert_eq!(way.iter().map(|(state, _)| state.as_str()).collect::<Vec<_>>(), ["held", "current"]);
+        let mut summer = summer;
+        for place in 5..8 {
+            let taken;
+            (summer, taken) = summer.take(place).await;
+            assert_eq!((taken, summer.served().await), ((1, 0), 57), "57 after 57 is nothing to hold");
         }
-        story.serves(fewer).await;
-        story.has_ended_with(fewer, &editions[..5]).await;
-
-        let (states, cause) = story.went_through(fewer).await;
-        assert_eq!(states, ["held", "current"]);
-        assert!(cause.contains(&format!("the hold ended {end}")), "{cause}");
-        let (states, _) = story.went_through(more).await;
-        assert_eq!(states, ["current", "superseded"]);
-        assert_eq!(story.events("hold.released", fewer).await.len(), 1);
-
-        // What THIM itself knew at noon of that day stays to be asked for.
-        let known = operations::list(
-            &story.kept().collateral,
-            Some(KEY),
-            None,
-            story.now(),
-            Some(instant("2026-07-16T12:00:00Z")),
-            100,
-            0,
-        )
-        .await
-        .expect("the store");
-        let states: Vec<(&str, &str)> = known
-            .iter()
-            .skip(3)
-            .map(|one| (one.id.as_str(), one.state.as_str()))
-            .collect();
-        assert_eq!(states, [(&*more.id, "current"), (&*fewer.id, "held")]);
-
-        for later in &editions[5..] {
-            assert_eq!(story.import(later).await.held, 0);
-            story.serves(later).await;
-        }
-        story.has_ended_with(&editions[7], &editions).await;
     }
 }
 
 #[tokio::test]
-async fn three_later_editions_that_agree_end_a_hold_of_sixty_days() {
-    let Some(intel) = support::vectors() else {
-        return;
-    };
-    let editions = editions(&intel);
+async fn three_later_editions_that_agree_end_a_long_hold() {
     for restarts in [false, true] {
-        let mut story = Story::begin(&intel, Some("60d"), restarts).await;
-        story.until_the_hold(&editions).await;
-        let (more, fewer) = (&editions[3], &editions[4]);
-        story.advance_to("2026-07-20T00:00:00Z").await;
-        story.serves(more).await;
-        for later in &editions[5..7] {
-            assert_eq!(story.import(later).await.held, 1, "{}", later.issued);
-            story.serves(more).await;
+        let Some(summer) = Summer::begin("60d", restarts).await else { return };
+        let mut summer = summer.until_the_hold().await;
+        for place in 5..7 {
+            let taken;
+            (summer, taken) = summer.take(place).await;
+            assert_eq!((taken, summer.served().await), ((0, 1), 129));
         }
-        assert_eq!(story.listed(State::Held).await.len(), 3);
-        let third = &editions[7];
-        assert_eq!(story.import(third).await.held, 0, "the third to agree");
-        story.has_ended_with(third, &editions).await;
-
-        let (states, cause) = story.went_through(fewer).await;
-        assert_eq!(states, ["held", "current", "superseded"]);
-        assert!(cause.contains(&third.issued.to_string()), "{cause}");
-        let released = story.events("hold.released", fewer).await;
-        assert_eq!(released.len(), 1);
-        assert!(
-            released[0].contains("3 later editions agree"),
-            "{released:?}"
-        );
-        for held in &editions[5..] {
-            assert_eq!(story.events("hold.started", held).await.len(), 1);
-            assert_eq!(story.events("hold.released", held).await.len(), 1);
-        }
+        let (summer, taken) = summer.take(7).await;
+        assert_eq!((taken, summer.served().await), ((1, 0), 57));
+        assert!(summer.told("hold.released", "3 later editions agree").await);
+        let current = operations::show(&summer.kept.collateral, PLATFORM, summer.kept.clock.now()).await.expect("the store");
+        assert_eq!(current.expect("an edition").issued, summer.lists[7].0.to_string());
     }
 }
 
 #[tokio::test]
 async fn an_operator_ends_a_hold_at_once() {
-    let Some(intel) = support::vectors() else {
-        return;
-    };
-    let editions = editions(&intel);
     for restarts in [false, true] {
-        let mut story = Story::begin(&intel, None, restarts).await;
-        story.until_the_hold(&editions).await;
-        let (more, fewer) = (&editions[3], &editions[4]);
-        let release = async |story: &Story, id: &str| {
-            operations::release(&story.kept().collateral, id, "an operator", story.now())
-                .await
-                .expect("the store")
-        };
-        assert_eq!(
-            release(&story, &more.id).await,
-            Released::NotHeld {
-                state: State::Current
-            }
-        );
-        assert_eq!(release(&story, &fewer.id[..7]).await, Released::NotFound);
-        story.serves(more).await;
-        assert_eq!(
-            release(&story, &fewer.id[..8]).await,
-            Released::Done {
-                key: KEY,
-                id: fewer.id.parse().expect("an id")
-            }
-        );
-        story.serves(fewer).await;
-        story.step().await;
-        story.has_ended_with(fewer, &editions[..5]).await;
-        assert_eq!(
-            release(&story, &fewer.id).await,
-            Released::NotHeld {
-                state: State::Current
-            }
-        );
-        let (states, cause) = story.went_through(fewer).await;
-        assert_eq!(states, ["held", "current"]);
-        assert_eq!(cause, "released by an operator");
-        let released = story.events("hold.released", fewer).await;
-        assert_eq!(released.len(), 1);
-        assert!(
-            released[0].contains("released by an operator"),
-            "{released:?}"
-        );
+        let Some(summer) = Summer::begin("72h", restarts).await else { return };
+        let summer = summer.until_the_hold().await;
+        let collateral = &summer.kept.collateral;
+        let now = summer.kept.clock.now();
+        let held = operations::list(collateral, None, Some(sentinel::State::Held), now, None, 10, 0).await.expect("the store");
+        let [held] = held.as_slice() else { panic!("one is held: {held:?}") };
+        assert_eq!(held.held_until.as_deref(), Some("2026-07-19T11:44:38Z"));
+        for bad in ["", "0", &held.id[..7], "zzzzzzzz", &"0".repeat(65), "%%%%%%%%"] {
+            assert_eq!(operations::release(collateral, bad, "a test", now).await.expect("the store"), Released::NotFound);
+        }
+        let done = operations::release(collateral, &held.id[..8].to_uppercase(), "a test", now).await.expect("the store");
+        assert!(matches!(done, Released::Done { key: PLATFORM, .. }), "{done:?}");
+        let again = operations::release(collateral, &held.id, "a test", now).await.expect("the store");
+        assert_eq!(again, Released::NotHeld { state: sentinel::State::Current });
+        let summer = summer.restarted().await;
+        assert_eq!(summer.served().await, 57);
+        assert!(summer.told("hold.released", "released by a test").await);
+        assert!(summer.way_of(4).await.iter().any(|(state, cause)| state == "current" && cause == "released by a test"));
     }
 }
 
 #[tokio::test]
-async fn a_hold_ends_a_day_before_the_edition_that_is_served_would() {
-    let Some(intel) = support::vectors() else {
-        return;
+async fn what_was_known_at_an_instant_stays_known() {
+    let Some(summer) = Summer::begin("72h", false).await else { return };
+    let summer = summer.until_the_hold().await.wait_until("2026-07-20T00:00:00Z").await;
+    let state_at = async |known_at: Option<&str>| {
+        let known_at = known_at.map(instant);
+        let editions =
+            operations::list(&summer.kept.collateral, Some(PLATFORM), None, summer.kept.clock.now(), known_at, 100, 0)
+                .await
+                .expect("the store");
+        editions.into_iter().map(|edition| edition.state).collect::<Vec<_>>()
     };
-    let editions = editions(&intel);
-    let mut story = Story::begin(&intel, Some("60d"), true).await;
-    story.until_the_hold(&editions).await;
-    let (more, fewer) = (&editions[3], &editions[4]);
-    // Its next update is 2026-08-15T08:17:09Z.
-    story.advance_to("2026-08-14T08:17:08Z").await;
-    story.serves(more).await;
-    story.advance_to("2026-08-14T08:17:09Z").await;
-    story.serves(fewer).await;
-    story.has_ended_with(fewer, &editions[..5]).await;
+    let old = "superseded";
+    assert_eq!(state_at(Some("2026-06-01T00:00:00Z")).await, Vec::<String>::new());
+    assert_eq!(state_at(Some("2026-07-16T10:00:00Z")).await, [old, old, old, "current"]);
+    assert_eq!(state_at(Some("2026-07-16T12:00:00Z")).await, [old, old, old, "current", "held"]);
+    assert_eq!(state_at(None).await, [old, old, old, old, "current"]);
+}
+
+#[tokio::test]
+async fn all_of_it_in_one_run_and_in_any_order_ends_the_same() {
+    let Some(intel) = support::vectors() else { return };
+    let lists = summer(&intel);
+    let mut seen = Vec::new();
+    for turn in 0..4 {
+        let kept = Kept::open(TrustAnchors::intel(), "2026-08-13T00:00:00Z").await;
+        let mut paths: Vec<&Path> = lists.iter().map(|(_, path)| path.as_path()).collect();
+        paths.rotate_left(turn * 3 % 8);
+        if turn % 2 == 1 {
+            paths.reverse();
+        }
+        let report = kept.import(&paths).await;
+        assert_eq!((report.admitted, report.held), (8, 0), "held and released in the same run is admitted: {report:?}");
+        seen.push(kept.states().await);
+    }
+    assert!(seen.iter().all(|states| *states == seen[0]));
 }

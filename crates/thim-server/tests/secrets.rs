@@ -129,7 +129,7 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
     for (url, body, expected) in [
         (&release, "{}", 404),
         (&refresh, r#"{"all":true}"#, 200),
-        (&refresh, r#"{"all":"no boolean"}"#, 422),
+        (&refresh, r#"{"all":"no boolean"}"#, 400),
         (
             &import,
             r#"{"files":[{"path":"words","content":"d29yZHM="}]}"#,
@@ -150,6 +150,12 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
                 .body(body)
         };
         let near = &TOKEN[..TOKEN.len() - 1];
+        // A plan needs no token, so what is asked for is read before the token is.
+        let refusal = if url == &refresh && expected == 400 {
+            400
+        } else {
+            401
+        };
         let refused = [
             fleet.send(post()).await,
             fleet.send(post().bearer_auth(near)).await,
@@ -159,11 +165,7 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
                 .await,
         ];
         for answer in refused {
-            assert!(
-                matches!(answer.status, 401 | 422),
-                "{url}: {}",
-                answer.text()
-            );
+            assert_eq!(answer.status, refusal, "{url}: {}", answer.text());
             clean_answer(url, &answer);
         }
         let answer = fleet.send(post().bearer_auth(TOKEN)).await;

@@ -362,7 +362,7 @@ async fn refreshed(place: &Place, all: bool, dry_run: bool, json: bool) -> Resul
     let opened = if dry_run {
         place.open().await?
     } else {
-        place.open_to_change().await?
+        place.open_to_fetch().await?
     };
     let report = match &opened {
         Opened::Service(client) => remote::refresh(client, all, dry_run).map_err(text)?,

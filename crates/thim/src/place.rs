@@ -45,6 +45,10 @@ pub enum Opened {
 impl Place {
     /// Opens it; the error is for people.
     pub async fn open(&self) -> Result<Opened, String> {
+        self.open_by(Clock::by_hand).await
+    }
+
+    async fn open_by(&self, chosen: fn(UnixTime) -> Clock) -> Result<Opened, String> {
         if let Some(service) = &self.service {
             return self.client(service).map(Opened::Service);
         }
@@ -52,7 +56,7 @@ impl Place {
             return Err("--token-file and --ca-file go with --service".to_owned());
         }
         let config = Config::load(self.config.as_deref()).map_err(|error| error.to_string())?;
-        let clock = self.clock.map_or_else(Clock::system, Clock::by_hand);
+        let clock = self.clock.map_or_else(Clock::system, chosen);
         let settings = Settings {
             data: self.data.as_deref().unwrap_or(&config.data),
             anchors: config.anchors().map_err(|error| error.to_string())?,
@@ -70,7 +74,15 @@ impl Place {
 
     /// As [`Place::open`], for what changes something: a view of the past is refused.
     pub async fn open_to_change(&self) -> Result<Opened, String> {
-        let opened = self.open().await?;
+        Self::unless_past(self.open().await?).await
+    }
+
+    /// As [`Place::open_to_change`], for what asks upstreams: their budgets refill with a clock that runs on.
+    pub async fn open_to_fetch(&self) -> Result<Opened, String> {
+        Self::unless_past(self.open_by(Clock::running_from).await?).await
+    }
+
+    async fn unless_past(opened: Opened) -> Result<Opened, String> {
         if let Opened::Store(collateral, clock) = &opened
             && collateral.is_read_only()
         {

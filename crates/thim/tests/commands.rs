@@ -153,6 +153,20 @@ fn a_running_service_answers_the_commands_and_keeps_its_directory() {
     ]);
     assert_eq!(code(&unheld), 1, "{}", said(&unheld));
 
+    let refused = thim(&[
+        "collateral",
+        "release",
+        "0123456789abcdef",
+        "--service",
+        &url,
+    ]);
+    assert_eq!(code(&refused), 2, "no token, so whether it is held is not told");
+    assert!(
+        said(&refused).contains("bearer token"),
+        "{}",
+        said(&refused)
+    );
+
     let in_use = thim(&["collateral", "list", "--data", data.to_str().expect("text")]);
     assert_eq!(code(&in_use), 2);
     assert!(

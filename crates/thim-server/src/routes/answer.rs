@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, IF_NONE_MATCH,
-    RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::{Either, Full};
@@ -52,7 +52,12 @@ pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime)
             text(&format!("default; number={}; list={list}", resolved.number)),
         );
     }
-    let (status, body) = if matches(asked, &etag) {
+    let unchanged = if asked.contains_key(IF_NONE_MATCH) {
+        matches(asked, &etag)
+    } else {
+        not_modified_since(asked, answer.ready.issued)
+    };
+    let (status, body) = if unchanged {
         headers.remove(CONTENT_TYPE);
         (StatusCode::NOT_MODIFIED, Bytes::new())
     } else {
@@ -74,6 +79,15 @@ fn matches(asked: &HeaderMap, etag: &HeaderValue) -> bool {
         .get_all(IF_NONE_MATCH)
         .iter()
         .any(|value| value.as_bytes().split(|byte| *byte == b',').any(same))
+}
+
+/// `If-Modified-Since` (RFC 9110 section 13.1.3), for clients that know no entity tags; a date that cannot be read is ignored.
+fn not_modified_since(asked: &HeaderMap, issued: UnixTime) -> bool {
+    let since = asked
+        .get(IF_MODIFIED_SINCE)
+        .and_then(|value| value.to_str().ok());
+    let since = since.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
+    since.is_some_and(|since| since.timestamp().as_second() >= issued.secs())
 }
 
 /// A wrong parameter: PCCS's 400, with the parameter and what was wanted in the cause.

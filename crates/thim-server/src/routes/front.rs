@@ -56,7 +56,7 @@ impl Front {
         };
         let head = *request.method() == Method::HEAD;
         let mut response = match pcs::target(request.uri().path()) {
-            Some(target) => self.vendor(target, &request).await,
+            Some(target) => self.vendor(target, &request, &request_id).await,
             None => self.others(request, &request_id).await,
         };
         if head {
@@ -70,7 +70,12 @@ impl Front {
         response
     }
 
-    async fn vendor<B>(&self, target: pcs::Target<'_>, request: &Request<B>) -> Response<Body> {
+    async fn vendor<B>(
+        &self,
+        target: pcs::Target<'_>,
+        request: &Request<B>,
+        request_id: &HeaderValue,
+    ) -> Response<Body> {
         let mut response = match *request.method() {
             Method::GET | Method::HEAD => {
                 let now = self.service.clock.now();
@@ -78,7 +83,15 @@ impl Front {
                 match pcs::at_once(&self.service, &target, &query, request.headers(), now) {
                     Some(response) => response,
                     None => {
-                        pcs::in_time(&self.service, &target, &query, request.headers(), now).await
+                        pcs::in_time(
+                            &self.service,
+                            &target,
+                            &query,
+                            request.headers(),
+                            now,
+                            request_id,
+                        )
+                        .await
                     }
                 }
             }

@@ -2,7 +2,7 @@
 //! (`spec/intel-pcs-and-pccs.md` section 2, `spec/quote-provider-clients.md` section 5).
 //! Paths are matched in any case and with a trailing slash, as PCCS does.
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use thim_verify::{ArtefactKey, Enclave, Tee, UnixTime};
 
 use super::answer;
@@ -228,13 +228,19 @@ pub async fn in_time(
     query: &Query<'_>,
     headers: &HeaderMap,
     now: UnixTime,
+    request_id: &HeaderValue,
 ) -> Response<Body> {
     let (response, result) = match outcome(service, target, query, headers, now).await {
         Ok(response) => (response, Counted::Miss),
         Err(Failure::Invalid(invalid)) => (answer::invalid(&invalid), Counted::Client),
         Err(Failure::Refused(refusal)) => {
-            tracing::info!(http.route = ?target.route(), cause = %refusal, "nothing to serve");
             let response = answer::refusal(&refusal);
+            // A caller can make as many of these as it likes; only what is ours or the vendor's is worth a line.
+            if response.status().is_server_error() {
+                tracing::info!(request.id = ?request_id, http.route = ?target.route(), cause = %refusal, "nothing to serve");
+            } else {
+                tracing::debug!(request.id = ?request_id, http.route = ?target.route(), cause = %refusal, "nothing to serve");
+            }
             let result = if response.status().is_server_error() {
                 Counted::Server
             } else {

@@ -100,6 +100,8 @@ pub struct KeyRow {
     pub admitted: UnixTime,
     /// When an upstream last confirmed it.
     pub confirmed: Option<UnixTime>,
+    /// Number of revoked serials, for CRLs.
+    pub revoked_entries: Option<u64>,
 }
 
 /// Which editions to list.
@@ -171,7 +173,7 @@ impl Store {
     /// Every key that has a current or archived edition, with the newest of these; current ones win.
     pub async fn keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT s.artefact, s.edition, s.state, e.issued, e.next_update, e.admitted, c.at AS confirmed \
+            "SELECT s.artefact, s.edition, s.state, e.issued, e.next_update, e.admitted, e.revoked_entries, c.at AS confirmed \
              FROM standing s JOIN edition e ON e.id = s.edition LEFT JOIN confirmation c ON c.artefact = s.artefact \
              WHERE s.state IN ('current', 'archived') ORDER BY s.artefact, s.state, e.issued",
         )
@@ -191,6 +193,9 @@ impl Store {
                     next_update: time(row.try_get("next_update")?),
                     admitted: time(row.try_get("admitted")?),
                     confirmed: row.try_get::<Option<i64>, _>("confirmed")?.map(time),
+                    revoked_entries: row
+                        .try_get::<Option<i64>, _>("revoked_entries")?
+                        .and_then(|count| u64::try_from(count).ok()),
                 },
             );
         }

@@ -13,7 +13,7 @@ use crate::sentinel::{Remark, State};
 pub struct Batch {
     /// Certificates not seen before, with when they were seen.
     pub certificates: Vec<(Certificate, UnixTime)>,
-    /// A new edition.
+    /// A new edition; or one that was quarantined and has been offered again, sound this time.
     pub edition: Option<NewEdition>,
     /// Changes of state, in order.
     pub transitions: Vec<Transition>,
@@ -187,7 +187,8 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
         sqlx::query(
                 "INSERT INTO edition (id, artefact, kind, issued, next_update, signer_key, chain, document, document_bytes, \
                  revoked_entries, source, called, fetched, admitted) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             ON CONFLICT (id) DO UPDATE SET document = excluded.document, document_bytes = excluded.document_bytes, chain = excluded.chain",
             )
             .bind(new.id.to_string())
             .bind(new.key.to_string())

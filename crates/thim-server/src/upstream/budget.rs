@@ -23,7 +23,7 @@ pub struct Lane {
 impl Rate {
     /// `per_second` calls, `burst` at once. A rate below one call per hour counts as that.
     pub fn per_second(per_second: f64, burst: u32) -> Self {
-        let interval = (1000.0 / per_second).clamp(1.0, 3_600_000.0);
+        let interval = (1000.0 / per_second).ceil().clamp(1.0, 3_600_000.0);
         #[allow(clippy::cast_possible_truncation, reason = "clamped above")]
         let interval_millis = interval as i64;
         Self {

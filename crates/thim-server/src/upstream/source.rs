@@ -183,15 +183,24 @@ impl Source {
             }
         };
         let concurrency = config.concurrency.clamp(1, 256);
+        // The two lanes together make what the configuration says, and each has one at least.
+        let (background_burst, background_calls) =
+            ((config.burst / 5).max(1), (concurrency / 4).max(1));
         let lanes = [
             lane(
                 "#background",
                 0.2,
-                (config.burst / 5).max(1),
-                (concurrency / 4).max(1),
+                background_burst,
+                background_calls,
                 BACKGROUND_PATIENCE,
             ),
-            lane("#miss", 0.8, config.burst, concurrency, MISS_PATIENCE),
+            lane(
+                "#miss",
+                0.8,
+                config.burst.saturating_sub(background_burst).max(1),
+                concurrency.saturating_sub(background_calls).max(1),
+                MISS_PATIENCE,
+            ),
         ];
         Ok(Self {
             base,
@@ -226,9 +235,15 @@ impl Source {
         !self.breaker().is_open()
     }
 
-    /// Asks for `request`. Retries what is worth it within the caller's patience.
+    /// Asks for `request`. The `last` source of a list retries what is worth it within the caller's patience; before
+    /// the others fail twice, the next one is asked.
     /// The second value says whether the breaker has just turned.
-    pub async fn get(&self, request: &Request, lane: Lane) -> (Result<Fetched, FetchError>, Turn) {
+    pub async fn get(
+        &self,
+        request: &Request,
+        lane: Lane,
+        last: bool,
+    ) -> (Result<Fetched, FetchError>, Turn) {
         let url = if self.whole {
             self.base.clone()
         } else {
@@ -239,7 +254,7 @@ impl Source {
         let mut waits = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(1))
-            .with_max_times(RETRIES)
+            .with_max_times(if last { RETRIES } else { 0 })
             .with_jitter()
             .build();
         loop {
@@ -520,5 +535,5 @@ const MISS_PATIENCE: Duration = Duration::from_secs(2);
 const BACKGROUND_PATIENCE: Duration = Duration::from_secs(60);
 const CHAIN_LIMIT_BYTES: usize = 32 * 1024;
 /// PCS says how long; a lying upstream must not silence us for longer.
-const RETRY_AFTER_LIMIT_SECS: i64 = 3600;
+const RETRY_AFTER_LIMIT_SECS: i64 = 24 * 3600;
 const DEFAULT_RETRY_AFTER_SECS: i64 = 10;

@@ -267,8 +267,11 @@ async fn chains_that_stand_in_another_folder_explain_an_object() {
     assert_eq!(counts(&report), (1, 0, 0, 0, 0), "refused before, now not");
 }
 
+/// DER to the text that a bundle has.
+type Form = fn(&[u8]) -> String;
+
 /// The nine fields, with the lists in the forms given.
-async fn bundle(vendor: &Vendor, form: fn(&[u8]) -> String) -> Vec<u8> {
+async fn bundle(vendor: &Vendor, form: Form) -> Vec<u8> {
     let (root, platform) = (vendor.get(ROOT_CRL).await, vendor.get(PLATFORM_CRL).await);
     let (tcb, qe) = (vendor.tcb("tdx", "standard").await, vendor.get(TD_QE).await);
     let bundle = json!({
@@ -288,7 +291,7 @@ async fn bundle(vendor: &Vendor, form: fn(&[u8]) -> String) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_of_nine_fields_holds_four_objects() {
     let vendor = Vendor::start().await;
-    let forms: [(&str, fn(&[u8]) -> String); 3] = [
+    let forms: [(&str, Form); 3] = [
         ("hex", |der| HEXLOWER.encode(der)),
         ("base64", |der| BASE64.encode(der)),
         ("pem", |der| {
@@ -757,7 +760,7 @@ async fn what_cannot_be_read_is_refused_and_what_can_be_is_imported() {
     symlink("gone", folder.join("dangling")).expect("linked");
     let shut = folder.join("shut");
     fs::create_dir(&shut).expect("made");
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).expect("set");
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o0)).expect("set");
     // Root reads everything.
     let unreadable = 1 + u64::from(fs::read_dir(&shut).is_err());
     let missing = folder.join("missing");

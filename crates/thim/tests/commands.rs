@@ -160,7 +160,11 @@ fn a_running_service_answers_the_commands_and_keeps_its_directory() {
         "--service",
         &url,
     ]);
-    assert_eq!(code(&refused), 2, "no token, so whether it is held is not told");
+    assert_eq!(
+        code(&refused),
+        2,
+        "no token, so whether it is held is not told"
+    );
     assert!(
         said(&refused).contains("bearer token"),
         "{}",

@@ -23,9 +23,7 @@ const LAPSED: &str = "2026-11-28T16:00:00Z";
 /// A vendor, a folder with its root, and three editions of one CRL as files.
 struct Place {
     folder: tempfile::TempDir,
-    // Its listeners end with it.
-    _sim: Sim,
-    pcs: String,
+    sim: Sim,
 }
 
 impl Place {
@@ -42,12 +40,11 @@ impl Place {
         .expect("the simulator starts");
         let place = Self {
             folder: tempfile::tempdir().expect("a folder"),
-            pcs: sim.pcs_url(),
-            _sim: sim,
+            sim,
         };
         let write =
             |name: &str, bytes: &[u8]| std::fs::write(place.path(name), bytes).expect("written");
-        write("root.pem", place._sim.root_pem().as_bytes());
+        write("root.pem", place.sim.root_pem().as_bytes());
         write(
             "thim.toml",
             b"[intel]\nupstream = []\n[trust]\nintel_roots = [\"root.pem\"]\n",
@@ -57,7 +54,7 @@ impl Place {
         write("chain.pem", &chain);
         write("first.der", &body);
         write("root.der", &place.get("/IntelSGXRootCA.der").0);
-        let management = place._sim.management();
+        let management = place.sim.management();
         clock.store(secs(MORE), Ordering::SeqCst);
         management
             .revoke(&Revocation::random(Ca::Platform, 72))
@@ -75,7 +72,8 @@ impl Place {
 
     /// An answer of the vendor: the body, and the chain that came with it.
     fn get(&self, path: &str) -> (Vec<u8>, Vec<u8>) {
-        let host = self.pcs.strip_prefix("http://").expect("plain HTTP");
+        let url = self.sim.pcs_url();
+        let host = url.strip_prefix("http://").expect("plain HTTP");
         let mut stream = TcpStream::connect(host).expect("connected");
         write!(
             stream,

@@ -349,12 +349,12 @@ async fn export(
         }
     };
     opened.close().await;
-    println!(
+    tables::say(format_args!(
         "{} editions, {} certificates in {}",
         exported.editions,
         exported.certificates,
         output.display()
-    );
+    ));
     Ok(exported.editions > 0)
 }
 
@@ -413,7 +413,7 @@ async fn release(place: &Place, id: &str) -> Result<bool, String> {
     };
     opened.close().await;
     if done {
-        println!("{said}");
+        tables::say(format_args!("{said}"));
     } else {
         eprintln!("thim: {said}");
     }

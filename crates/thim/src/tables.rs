@@ -1,5 +1,8 @@
 //! What people read: short aligned lines.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
 use thim_client::{EditionSummary, EventRecord, ImportReport, RefreshReport, Status};
 
 /// Lines of columns, each column as wide as its widest cell; the last is left as it is.
@@ -18,16 +21,34 @@ pub fn print(rows: &[Vec<String>]) {
             .iter()
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        say(format_args!(
+            "{}",
+            cells.collect::<Vec<_>>().join("  ").trim_end()
+        ));
+    }
+}
+
+/// One line on stdout. Who closes it early (`| head`) has read enough: the rest is dropped, the exit code stays.
+/// Any other failure must not look like a short answer.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the binary's own edge; printing is the last thing a command does, its store is closed by then"
+)]
+pub fn say(line: impl Display) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        eprintln!("thim: stdout: {error}");
+        std::process::exit(2);
     }
 }
 
 /// JSON on one line, as it goes over the wire.
 pub fn json(value: &impl serde::Serialize) -> Result<(), String> {
-    println!(
+    say(format_args!(
         "{}",
         serde_json::to_string(value).map_err(|error| error.to_string())?
-    );
+    ));
     Ok(())
 }
 
@@ -43,12 +64,12 @@ pub fn import(report: &ImportReport) {
         row("refused", report.refused.len()),
     ]);
     for refused in &report.refused {
-        println!(
+        say(format_args!(
             "  {} ({}): {}",
             printable(&refused.path),
             refused.kind,
             refused.reason
-        );
+        ));
     }
 }
 
@@ -113,14 +134,17 @@ pub fn history(editions: &[EditionSummary]) {
             .revoked_entries
             .map(|entries| format!("  {entries} revoked"))
             .unwrap_or_default();
-        println!(
+        say(format_args!(
             "{}  {}  issued {}{entries}",
             short(&edition.id),
             edition.state,
             edition.issued
-        );
+        ));
         for change in &edition.transitions {
-            println!("  {}  {}  {}", change.at, change.state, change.cause);
+            say(format_args!(
+                "  {}  {}  {}",
+                change.at, change.state, change.cause
+            ));
         }
     }
 }
@@ -157,7 +181,7 @@ pub fn refresh(report: &RefreshReport) {
         .collect();
     print(&rows);
     if rows.is_empty() {
-        println!("nothing is due");
+        say(format_args!("nothing is due"));
     }
 }
 

@@ -278,19 +278,23 @@ fn print(report: &Report) {
         .iter()
         .filter(|object| object.verdict == REFUSED)
     {
-        println!(
+        tables::say(format_args!(
             "{}: {}",
             tables::printable(&object.path),
             object.reason.as_deref().unwrap_or_default()
-        );
+        ));
     }
     for refused in &report.unreadable {
-        println!("{}: {}", tables::printable(&refused.path), refused.reason);
+        tables::say(format_args!(
+            "{}: {}",
+            tables::printable(&refused.path),
+            refused.reason
+        ));
     }
-    println!(
+    tables::say(format_args!(
         "{} verified, of these {} expired at {}; {} refused; {} files ignored",
         report.verified, report.expired, report.at, report.refused, report.ignored
-    );
+    ));
 }
 
 const VERIFIED: &str = "verified";

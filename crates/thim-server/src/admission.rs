@@ -209,6 +209,10 @@ impl Collateral {
         if offer.origin == Origin::Upstream && is_served {
             batch.confirmation = Some((key, now, offer.source.to_owned()));
         }
+        // What an old export called standard says nothing of today.
+        if !is_served {
+            batch.called = None;
+        }
         let outcome = match changes
             .iter()
             .rev()

@@ -308,6 +308,7 @@ async fn release(
     headers: HeaderMap,
 ) -> Answer<EditionSummary> {
     admit(&service, &headers)?;
+    refuse_in_the_past(&service)?;
     let now = service.clock.now();
     match operations::release(&service.collateral, &id, "operator", now).await? {
         Released::Done { key, id } => {
@@ -373,13 +374,7 @@ async fn import(
     body: axum::body::Bytes,
 ) -> Answer<ImportReport> {
     admit(&service, &headers)?;
-    if service.collateral.is_read_only() {
-        return Err(problem(
-            StatusCode::CONFLICT,
-            "A read-only view of the past",
-            "nothing can be imported into it",
-        ));
-    }
+    refuse_in_the_past(&service)?;
     let request: ImportRequest = read(&body)?;
     let mut gathered = intake::Gathered::default();
     for file in request.files {
@@ -432,6 +427,18 @@ fn admit(service: &Service, headers: &HeaderMap) -> std::result::Result<(), Prob
         "This wants the bearer token",
         "it is in admin.token of the data directory",
     ))
+}
+
+/// Nothing is changed in a view of the past.
+fn refuse_in_the_past(service: &Service) -> std::result::Result<(), ProblemResponse> {
+    if service.collateral.is_read_only() {
+        return Err(problem(
+            StatusCode::CONFLICT,
+            "A read-only view of the past",
+            "nothing can be changed in it",
+        ));
+    }
+    Ok(())
 }
 
 /// A JSON body, whatever its content type says.

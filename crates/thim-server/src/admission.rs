@@ -224,13 +224,13 @@ impl Collateral {
             _ => outcome,
         };
         add_changes(&mut batch, key, now, changes);
-        let new_edition = batch.edition.is_some();
+        let changed = batch.edition.is_some() || !batch.transitions.is_empty();
         self.commit(&batch).await?;
         self.adopt(
             key,
             &batch,
             now,
-            new_edition || offer.origin == Origin::Upstream,
+            changed || offer.origin == Origin::Upstream,
         )
         .await?;
         Ok(outcome)

@@ -239,7 +239,10 @@ impl Collateral {
             Err(FetchError::Absent) => "absent",
             Err(FetchError::Budget { .. }) => "budget",
             Err(FetchError::Retired) => "retired",
-            Err(FetchError::Storage) => "storage",
+            Err(FetchError::Storage) => {
+                self.metrics.store_failed();
+                "storage"
+            }
             Err(FetchError::Throttled { .. }) => "throttled",
             Err(FetchError::Unavailable { .. }) => "unavailable",
         };

@@ -1,7 +1,7 @@
 //! What readers get to see: editions verified again on their way out of the store, the root CRL that judges
 //! signers, the lists that choose numbers, and what a newly revoked signer takes with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use thim_verify::{
@@ -31,7 +31,10 @@ impl Collateral {
             self.adopt_list(ArtefactKey::EvaluationNumbers { tee }, now)
                 .await?;
         }
-        let called = self.store.called().await?;
+        let mut called: HashMap<String, Vec<(String, u32)>> = HashMap::new();
+        for (subject, choice, number) in self.store.called().await? {
+            called.entry(subject).or_default().push((choice, number));
+        }
         let keys = self.store.keys().await?;
         for row in keys.iter().filter(|row| row.state == State::Current) {
             let revoked = row
@@ -55,10 +58,8 @@ impl Collateral {
                         .current
                         .push(*number);
                 }
-                let text = subject.to_string();
-                for (named, choice, number) in called.iter().filter(|(named, ..)| *named == text) {
+                for (choice, number) in called.get(&subject.to_string()).into_iter().flatten() {
                     let known = view.called.entry(*subject).or_default();
-                    debug_assert_eq!(named, &text);
                     match choice.as_str() {
                         "early" => known.early = Some(*number),
                         _ => known.standard = Some(*number),
@@ -159,8 +160,13 @@ impl Collateral {
         );
         let subject = Subject::of(&key);
         self.published.change(|view| {
+            // Whoever read the store before an admission must not put what it replaced back.
+            let newer = view
+                .ready
+                .get(&key)
+                .is_some_and(|known| (known.issued, known.seen) > (ready.issued, ready.seen));
             // A view this large is an attack or a mistake; what is not in it is served from the store.
-            if view.ready.len() < PUBLISHED || view.ready.contains_key(&key) {
+            if !newer && (view.ready.len() < PUBLISHED || view.ready.contains_key(&key)) {
                 view.ready.insert(key, Arc::clone(&ready));
             }
             if let Some((subject, number)) = subject {

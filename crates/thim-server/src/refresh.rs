@@ -29,6 +29,8 @@ pub struct Step {
     pub subject: String,
     /// Why now.
     pub why: String,
+    /// What has been seen since this instant needs no asking any more; `None` asks in any case.
+    pub unless_seen_since: Option<UnixTime>,
 }
 
 /// Keys that failed lately are left alone for a while.
@@ -90,6 +92,7 @@ pub async fn plan(
                     ask,
                     subject: name,
                     why,
+                    unless_seen_since: (!all).then_some(now),
                 },
             ));
         }
@@ -160,6 +163,16 @@ pub async fn execute(
 ) -> Result<(), Refusal> {
     if let Some(source) = collateral.intel().all().last() {
         source.pace(Lane::Background).await;
+    }
+    // Somebody who missed it may have fetched it since the plan was made.
+    if let (Some(since), Ask::Artefact(key)) = (step.unless_seen_since, step.ask)
+        && collateral
+            .view()
+            .ready
+            .get(&key)
+            .is_some_and(|ready| ready.seen >= since)
+    {
+        return Ok(());
     }
     let result = collateral.fly(step.ask, now, Lane::Background).await;
     let wait = match &result {

@@ -246,14 +246,23 @@ impl History {
             .or_else(|| self.newest_settled())
     }
 
-    /// The newest edition that is neither held nor quarantined: nothing older is taken from an upstream.
-    pub fn newest_settled(&self) -> Option<&Seen> {
+    /// The newest edition that is neither held nor quarantined.
+    fn newest_settled(&self) -> Option<&Seen> {
         self.editions.iter().rev().find(|seen| {
             matches!(
                 seen.state,
                 State::Archived | State::Current | State::Superseded
             )
         })
+    }
+
+    /// The newest edition that may ever have been served: nothing older is taken from an upstream, also where
+    /// that one has been quarantined since.
+    pub fn floor(&self) -> Option<&Seen> {
+        self.editions
+            .iter()
+            .rev()
+            .find(|seen| seen.state != State::Held)
     }
 
     /// Puts an edition in its place.
@@ -333,7 +342,7 @@ pub fn judge(
             "no root CRL was to be had: the signer's revocation is unchecked and will be judged when one comes",
         ));
     }
-    let newest = history.newest_settled();
+    let newest = history.floor();
     if let Some(newest) = newest.filter(|newest| new.issued < newest.issued) {
         let text = format!(
             "issued {}, older than {} which is held",

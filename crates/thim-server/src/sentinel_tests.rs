@@ -268,6 +268,24 @@ fn admission_table() {
 }
 
 #[test]
+fn a_quarantined_edition_still_bars_what_is_older_than_it() {
+    let base = history(&[
+        crl(0, &[1], State::Superseded),
+        crl(10 * DAY, &[1], State::Quarantined),
+    ]);
+    let older = candidate(crl(9 * DAY, &[1], State::Current));
+    assert_eq!(
+        judged(&older, &base, Origin::Upstream, 11 * DAY),
+        ("refused".to_owned(), vec!["edition.older"])
+    );
+    let newer = candidate(crl(11 * DAY, &[1], State::Current));
+    assert_eq!(
+        judged(&newer, &base, Origin::Upstream, 11 * DAY).0,
+        "current"
+    );
+}
+
+#[test]
 fn a_removal_of_expired_certificates_is_reported_and_not_held() {
     let base = history(&[crl(0, &[1, 2], State::Current)]);
     let new = candidate(crl(DAY, &[2], State::Current));

@@ -13,6 +13,17 @@ use crate::sentinel::{Origin, Remark, Severity};
 use crate::upstream::{FetchError, Fetched, Lane, Request, Source, Turn, Wanted};
 use crate::view::{Resolved, Subject, View};
 
+/// When a flight has nothing to fetch any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answered {
+    /// It fetches in any case.
+    Never,
+    /// Its key was confirmed or admitted at this instant or later.
+    SeenSince(UnixTime),
+    /// What was missed can be served.
+    WhenServable,
+}
+
 impl Collateral {
     pub(crate) async fn fetch_in_time(
         self: &Arc<Self>,
@@ -55,7 +66,7 @@ impl Collateral {
         {
             return Ok(());
         }
-        self.fly(ask, now, Lane::Miss).await
+        self.fly(ask, now, Lane::Miss, Answered::WhenServable).await
     }
 
     /// Fetches something another fetch would like to have, for a bounded time, and remembers a failure.
@@ -63,8 +74,11 @@ impl Collateral {
         if self.flights.recent_failure(&ask, now).is_some() {
             return;
         }
-        if let Ok(Err(refusal)) =
-            tokio::time::timeout(PREPARE_PATIENCE, self.fly(ask, now, Lane::Miss)).await
+        if let Ok(Err(refusal)) = tokio::time::timeout(
+            PREPARE_PATIENCE,
+            self.fly(ask, now, Lane::Miss, Answered::WhenServable),
+        )
+        .await
         {
             let until = now.plus_secs(refusal.remembered_secs());
             self.flights.remember(ask, refusal, until);
@@ -77,6 +91,7 @@ impl Collateral {
         ask: Ask,
         now: UnixTime,
         lane: Lane,
+        answered: Answered,
     ) -> Result<(), Refusal> {
         let request = Request {
             wanted: wanted(
@@ -88,12 +103,29 @@ impl Collateral {
         let this = Arc::clone(self);
         self.flights
             .join(ask, move || async move {
+                // Between a caller's look and the start of this flight another one may have landed.
+                if this.is_answered(ask, now, answered) {
+                    return Ok(());
+                }
                 this.ask_upstreams(ask, request, lane).await
             })
             .await
             .unwrap_or(Err(Refusal::Busy {
                 retry_after_secs: 1,
             }))
+    }
+
+    fn is_answered(&self, ask: Ask, now: UnixTime, answered: Answered) -> bool {
+        match (answered, ask) {
+            (Answered::Never, _) => false,
+            (Answered::SeenSince(since), Ask::Artefact(key)) => self
+                .view()
+                .ready
+                .get(&key)
+                .is_some_and(|ready| ready.seen >= since),
+            (Answered::SeenSince(_), _) => false,
+            (Answered::WhenServable, _) => self.peek(ask, now).is_some(),
+        }
     }
 
     /// Asks one source after the other until one gives what is admitted.

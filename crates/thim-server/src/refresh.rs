@@ -15,6 +15,7 @@ use thim_verify::{ArtefactKey, Enclave, PckCa, Tee, UnixTime};
 use crate::baseline::Choice;
 use crate::clock::Clock;
 use crate::collateral::{Ask, Collateral, Refusal};
+use crate::fetching::Answered;
 use crate::sentinel::State;
 use crate::store::{KeyRow, StoreError};
 use crate::upstream::{Fill, Lane};
@@ -165,16 +166,12 @@ pub async fn execute(
         source.pace(Lane::Background).await;
     }
     // Somebody who missed it may have fetched it since the plan was made.
-    if let (Some(since), Ask::Artefact(key)) = (step.unless_seen_since, step.ask)
-        && collateral
-            .view()
-            .ready
-            .get(&key)
-            .is_some_and(|ready| ready.seen >= since)
-    {
-        return Ok(());
-    }
-    let result = collateral.fly(step.ask, now, Lane::Background).await;
+    let answered = step
+        .unless_seen_since
+        .map_or(Answered::Never, Answered::SeenSince);
+    let result = collateral
+        .fly(step.ask, now, Lane::Background, answered)
+        .await;
     let wait = match &result {
         Ok(()) => {
             // What came may be held, and confirm nothing; it is not asked for again at once.

@@ -404,18 +404,14 @@ impl Collateral {
             }
             return Ok(());
         }
-        let remark = Remark::new("edition.retired", Severity::Warning, cause.clone());
-        let batch = Batch {
-            transitions: vec![Transition {
-                edition: row.id,
-                key,
-                at: now,
-                state: State::Archived,
-                cause,
-            }],
-            events: vec![event(now, remark, Some(key), Some(row.id))],
-            ..Batch::default()
-        };
+        let batch = moved(
+            row,
+            State::Archived,
+            "edition.retired",
+            Severity::Warning,
+            cause,
+            now,
+        );
         self.commit(&batch).await?;
         self.withdraw(key);
         Ok(())
@@ -591,5 +587,28 @@ pub(crate) fn event(
         remark,
         key,
         edition,
+    }
+}
+
+/// A stored edition goes into another state, with an event of the same words.
+pub(crate) fn moved(
+    row: &EditionRow,
+    state: State,
+    name: &'static str,
+    severity: Severity,
+    cause: String,
+    at: UnixTime,
+) -> Batch {
+    let remark = Remark::new(name, severity, cause.clone());
+    Batch {
+        events: vec![event(at, remark, Some(row.key), Some(row.id))],
+        transitions: vec![Transition {
+            edition: row.id,
+            key: row.key,
+            at,
+            state,
+            cause,
+        }],
+        ..Batch::default()
     }
 }

@@ -8,12 +8,12 @@ use thim_verify::{
     Artefact, ArtefactKey, Content, Error, Issuers, Kind, UnixTime, Verified, parse, verify,
 };
 
-use crate::admission::event;
+use crate::admission::moved;
 use crate::baseline::Choice;
 use crate::collateral::{Ask, Collateral, as_list};
 use crate::ready::Ready;
-use crate::sentinel::{Remark, Severity, State};
-use crate::store::{Batch, EditionRow, StoreError, Transition};
+use crate::sentinel::{Severity, State};
+use crate::store::{Batch, EditionRow, StoreError};
 use crate::view::Subject;
 
 impl Collateral {
@@ -114,18 +114,14 @@ impl Collateral {
                 self.withdraw(key);
                 if !self.is_read_only() {
                     let cause = format!("does not verify on the way out: {error}");
-                    let remark = Remark::new("edition.quarantined", Severity::Alarm, cause.clone());
-                    let batch = Batch {
-                        transitions: vec![Transition {
-                            edition: row.id,
-                            key,
-                            at: now,
-                            state: State::Quarantined,
-                            cause,
-                        }],
-                        events: vec![event(now, remark, Some(key), Some(row.id))],
-                        ..Batch::default()
-                    };
+                    let batch = moved(
+                        row,
+                        State::Quarantined,
+                        "edition.quarantined",
+                        Severity::Alarm,
+                        cause,
+                        now,
+                    );
                     self.commit(&batch).await?;
                 }
                 return Ok(None);
@@ -328,18 +324,14 @@ impl Collateral {
                     certificate.subject_cn(),
                     root_crl.issued()
                 );
-                let remark = Remark::new("signer.revoked", Severity::Alarm, cause.clone());
-                let batch = Batch {
-                    transitions: vec![Transition {
-                        edition: row.id,
-                        key: row.key,
-                        at: now,
-                        state: State::Quarantined,
-                        cause,
-                    }],
-                    events: vec![event(now, remark, Some(row.key), Some(row.id))],
-                    ..Batch::default()
-                };
+                let batch = moved(
+                    &row,
+                    State::Quarantined,
+                    "signer.revoked",
+                    Severity::Alarm,
+                    cause,
+                    now,
+                );
                 self.commit(&batch).await?;
                 self.withdraw(row.key);
             }

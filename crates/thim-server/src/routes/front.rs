@@ -23,7 +23,6 @@ pub struct Front {
     router: axum::Router,
     request_ids: RequestIds,
     request_timeout: Duration,
-    body_limit_bytes: usize,
 }
 
 impl Front {
@@ -40,7 +39,6 @@ impl Front {
             router,
             request_ids,
             request_timeout,
-            body_limit_bytes,
         }
     }
 
@@ -168,11 +166,6 @@ impl Front {
             Counted::Ok
         };
         self.service.collateral.metrics().request(route, result);
-    }
-
-    /// The most bytes a body may have, imports apart.
-    pub fn body_limit_bytes(&self) -> usize {
-        self.body_limit_bytes
     }
 }
 

@@ -5,9 +5,11 @@
 use std::sync::LazyLock;
 
 use thim_verify::{
-    Artefact, ArtefactKey, Certificate, Content, Crl, Digest, Enclave, Error, Fmspc, Issuers, Kind,
-    PceId, PckCa, SignedMember, Tee, TrustAnchors, UnixTime, Unverified, compacted, parse,
-    parse_detached, verify,
+    Artefact, ArtefactKey, Certificate, ComponentSvn, Content, CpuSvn, Crl, Digest, Enclave, Error,
+    Fmspc, Issuers, Kind, Listed, PceId, PceSvn, PckCa, PckCertificate, RawTcb, SelectionError,
+    SignedMember, TcbInfo, TcbLevel, TcbStatus, Tee, TrustAnchors, UnixTime, Unverified,
+    check_one_platform, compacted, parse, parse_detached, parse_pck_list, select_pck, verify,
+    verify_pck,
 };
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));
@@ -99,6 +101,56 @@ pub fn certificate_pem(data: &[u8]) {
     }
 }
 
+/// A PCK certificate in DER: what its extension says, and how it is judged.
+pub fn pck_certificate(data: &[u8]) {
+    let certificate = Certificate::from_der(data).map_err(readable);
+    let pck = PckCertificate::from_der(data).map_err(readable);
+    if let (Ok(certificate), Ok(pck)) = (certificate, pck) {
+        assert_eq!(
+            PckCertificate::from_certificate(certificate),
+            Ok(pck.clone())
+        );
+        judge_pck(&pck);
+    }
+}
+
+/// A list of PCK certificates: each entry is what it says, and one can be selected.
+pub fn pck_list(data: &[u8]) {
+    let Ok(list) = parse_pck_list(data).map_err(readable) else {
+        return;
+    };
+    let mut certificates = Vec::new();
+    for entry in &list.entries {
+        match &entry.listed {
+            Listed::Certificate(pck) => {
+                assert_eq!(pck.tcbm(), entry.tcbm);
+                judge_pck(pck);
+                certificates.push(pck);
+            }
+            Listed::NotAvailable => {}
+            Listed::Unreadable(error) => {
+                readable(error.clone());
+            }
+        }
+    }
+    if let Some(first) = certificates.first() {
+        let _ = check_one_platform(&certificates, first.pce_id(), first.fmspc());
+    }
+    // Every TCB of the list once as a level, once as a certificate, once as the platform's own.
+    let tcbs: Vec<RawTcb> = list.entries.iter().map(|entry| entry.tcbm).collect();
+    let (levels, rest) = tcbs.split_at(tcbs.len() / 2);
+    let info = tcb_info(levels);
+    for raw in &tcbs {
+        match select_pck(raw, info.pce_id, rest, &info) {
+            Ok(at) => assert!(raw.covers(&rest[at])),
+            Err(SelectionError::NoneSuits { .. }) => {
+                assert!(!rest.iter().any(|tcb| raw.covers(tcb)))
+            }
+            Err(_) => assert!(levels.is_empty() || rest.is_empty()),
+        }
+    }
+}
+
 /// Keys, identifiers, digests and times as text: each that is read is written back and read as the same.
 pub fn names(data: &[u8]) {
     fn text<T: std::str::FromStr<Err = Error> + ToString + PartialEq + std::fmt::Debug>(
@@ -117,12 +169,15 @@ pub fn names(data: &[u8]) {
         return;
     };
     text::<ArtefactKey>(input);
+    text::<CpuSvn>(input);
     text::<Digest>(input);
     text::<Enclave>(input);
     text::<Fmspc>(input);
     text::<Kind>(input);
     text::<PceId>(input);
+    text::<PceSvn>(input);
     text::<PckCa>(input);
+    text::<RawTcb>(input);
     text::<Tee>(input);
     text::<UnixTime>(input);
     if let Ok(time) = input.parse::<UnixTime>() {
@@ -143,6 +198,52 @@ fn judge(parsed: Unverified) {
         Err(error) => {
             readable(error);
         }
+    }
+}
+
+fn judge_pck(pck: &PckCertificate) {
+    let last = pck.certificate().not_after();
+    match verify_pck(pck.clone(), &[], &ISSUERS, None, None, last) {
+        Ok(judged) => assert_eq!(judged.chain().signer().subject_cn(), pck.ca().common_name()),
+        Err(error) => {
+            readable(error);
+        }
+    }
+    let shown = format!("{pck:?}");
+    let ppid: String = pck
+        .ppid()
+        .0
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    // Some inputs have a PPID that is also part of their TCB.
+    assert!(!shown.contains(&ppid) || pck.tcbm().to_string().contains(&ppid));
+}
+
+fn tcb_info(levels: &[RawTcb]) -> TcbInfo {
+    let level = |raw: &RawTcb| TcbLevel {
+        sgx_components: Box::new(raw.cpu_svn.0.map(|svn| ComponentSvn {
+            svn,
+            ..ComponentSvn::default()
+        })),
+        pce_svn: raw.pce_svn.0,
+        tdx_components: None,
+        tcb_date: UnixTime::MAX,
+        status: TcbStatus::UpToDate,
+        advisory_ids: Vec::new(),
+    };
+    TcbInfo {
+        tee: Tee::Sgx,
+        version: 3,
+        issued: UnixTime::MAX,
+        next_update: UnixTime::MAX,
+        fmspc: Fmspc([0; 6]),
+        pce_id: PceId([0; 2]),
+        tcb_type: 0,
+        number: 1,
+        levels: levels.iter().map(level).collect(),
+        tdx_module: None,
+        tdx_module_identities: Vec::new(),
     }
 }
 

@@ -53,6 +53,8 @@ struct Usage {
     path_len: Option<u8>,
     key_usage: Option<KeyUsage>,
     crl_distribution_points: Vec<String>,
+    /// The DER inside Intel's own extension, which says what platform and TCB a PCK certificate is for.
+    sgx_extension: Option<Bytes>,
 }
 
 impl Certificate {
@@ -88,7 +90,8 @@ impl Certificate {
         let extensions = Element::optional(&mut tbs, asn1::context(3)).map_err(format)?;
         // Also refuses issuerUniqueID and subjectUniqueID, which RFC 5280 forbids conforming CAs to make.
         tbs.finish().map_err(format)?;
-        let usage = extensions.map_or_else(|| Ok(Usage::default()), Usage::read)?;
+        let usage =
+            extensions.map_or_else(|| Ok(Usage::default()), |list| Usage::read(&der, list))?;
 
         Ok(Self(Arc::new(Fields {
             digest: Digest::of(&der),
@@ -237,10 +240,10 @@ impl Certificate {
             expected: excerpt(expected),
             found: excerpt(issuer.subject_cn()),
         };
-        if self.0.issuer != issuer.0.subject {
+        if !self.names_as_issuer(issuer) {
             return Err(wrong(&format!("{}, the issuer named", self.issuer_cn())));
         }
-        if !issuer.is_ca() || !issuer.allows(KeyUsage::key_cert_sign) {
+        if !issuer.may_sign_certificates() {
             return Err(wrong("a certificate that may sign certificates"));
         }
         if issuer.0.usage.path_len == Some(0) && self.is_ca() && !self.is_self_issued() {
@@ -254,6 +257,26 @@ impl Certificate {
     /// Whether the subject of this certificate is the issuer that `name` tells.
     pub(crate) fn is_named(&self, name: &Name) -> bool {
         self.0.subject == *name
+    }
+
+    /// Whether the issuer that this certificate names is the subject of `other` (says nothing about the signature).
+    pub(crate) fn names_as_issuer(&self, other: &Self) -> bool {
+        self.0.issuer == other.0.subject
+    }
+
+    /// Whether both have the same subject.
+    pub(crate) fn has_subject_of(&self, other: &Self) -> bool {
+        self.0.subject == other.0.subject
+    }
+
+    /// The DER inside the SGX extension; only PCK certificates have one.
+    pub(crate) fn sgx_extension(&self) -> Option<&[u8]> {
+        self.0.usage.sgx_extension.as_deref()
+    }
+
+    /// Whether it may sign certificates.
+    pub(crate) fn may_sign_certificates(&self) -> bool {
+        self.is_ca() && self.allows(KeyUsage::key_cert_sign)
     }
 
     /// Whether keyUsage, where present, allows signing revocation lists (RFC 5280, section 6.3.3 (f)).
@@ -336,7 +359,8 @@ impl Verifier {
 }
 
 impl Usage {
-    fn read(explicit: Element<'_>) -> Result<Self, Error> {
+    /// `der` is the whole certificate, of which `explicit` is a part.
+    fn read(der: &Bytes, explicit: Element<'_>) -> Result<Self, Error> {
         let format = |error: der::Error| Error::format(WHAT, error);
         let mut reader = explicit.inside().map_err(format)?;
         let sequence = Element::read(&mut reader).map_err(format)?;
@@ -361,6 +385,7 @@ impl Usage {
                 KEY_USAGE => {
                     usage.key_usage = Some(KeyUsage::from_der(extension.value).map_err(format)?)
                 }
+                SGX_EXTENSION => usage.sgx_extension = Some(der.slice_ref(extension.value)),
                 id if extension.critical => {
                     return Err(Error::unsupported(format_args!(
                         "critical certificate extension {id}"
@@ -442,3 +467,6 @@ const CERTIFICATE_LABEL: &str = "CERTIFICATE";
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
+
+/// Intel SGX PCK Certificate and CRL profile, "SGX extensions". Read by `intel::sgx_extension`, critical or not.
+const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");

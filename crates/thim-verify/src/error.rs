@@ -51,6 +51,17 @@ pub enum Error {
         not_before: UnixTime,
     },
 
+    /// A PCK certificate is on the revocation list of the authority that issued it.
+    #[error(
+        "the PCK certificate with serial {serial} is revoked by the PCK CRL of {pck_crl_this_update}"
+    )]
+    PckRevoked {
+        /// Serial number, lower-case hex, as it stands in the list.
+        serial: String,
+        /// `thisUpdate` of the PCK CRL that says so.
+        pck_crl_this_update: UnixTime,
+    },
+
     /// A certificate with the signer's key is on the root's revocation list.
     #[error("{subject}, serial {serial}, is revoked by the root CRL of {root_crl_this_update}")]
     Revoked {
@@ -130,6 +141,7 @@ impl Error {
             Self::Format { .. } => "format",
             Self::NotYetIssued { .. } => "not-yet-issued",
             Self::NotYetValid { .. } => "not-yet-valid",
+            Self::PckRevoked { .. } => "pck-revoked",
             Self::Revoked { .. } => "revoked",
             Self::SignatureInvalid { .. } => "signature-invalid",
             Self::TooLarge { .. } => "too-large",

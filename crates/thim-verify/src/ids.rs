@@ -252,7 +252,8 @@ pub(crate) fn hex_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(out)
 }
 
-fn not(what: &str, expected: &str) -> Error {
+/// The error of a text that is not one of `what`.
+pub(crate) fn not(what: &str, expected: &str) -> Error {
     Error::Format {
         what: what.to_owned(),
         why: format!("not {expected}"),
@@ -264,6 +265,7 @@ pub(crate) const PLATFORM_CA_CN: &str = "Intel SGX PCK Platform CA";
 pub(crate) const PROCESSOR_CA_CN: &str = "Intel SGX PCK Processor CA";
 pub(crate) const ROOT_CA_CN: &str = "Intel SGX Root CA";
 pub(crate) const TCB_SIGNING_CN: &str = "Intel SGX TCB Signing";
+pub(crate) const PCK_CN: &str = "Intel SGX PCK Certificate";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,5 @@
-//! Intel's signed objects: three kinds of JSON and two kinds of revocation lists.
+//! Intel's signed objects: three kinds of JSON, two kinds of revocation lists, and PCK certificates, with the rule that
+//! selects one for a platform.
 //!
 //! Each file reads one format into types; none of them verifies anything. The rules come from Intel PCS API v4 and
 //! from the vendor-signed data THIM was built against (`spec/intel-verification.md`).
@@ -8,6 +9,11 @@ mod components;
 pub(crate) mod crl;
 pub(crate) mod enclave_identity;
 pub(crate) mod evaluation_numbers;
+mod pck;
+mod pck_list;
+mod raw_tcb;
+mod selection;
+mod sgx_extension;
 pub(crate) mod signed_json;
 pub(crate) mod tcb_info;
 mod tcb_level;
@@ -17,6 +23,11 @@ pub use components::ComponentSvn;
 pub use crl::{Crl, RevokedEntry};
 pub use enclave_identity::EnclaveIdentity;
 pub use evaluation_numbers::{EvaluationEntry, EvaluationNumbers};
+pub use pck::PckCertificate;
+pub use pck_list::{Listed, PckList, PckListEntry, parse_pck_list};
+pub use raw_tcb::{CpuSvn, PceSvn, RawTcb};
+pub use selection::{SelectionError, check_one_platform, select_pck};
+pub use sgx_extension::{PckConfiguration, PlatformInstanceId, Ppid, SgxType};
 pub use signed_json::SignedMember;
 pub use tcb_info::{TcbInfo, TcbLevel, TdxModule, TdxModuleIdentity};
 pub use tcb_level::{IsvLevel, TcbStatus};

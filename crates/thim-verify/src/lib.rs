@@ -2,7 +2,9 @@
 //!
 //! Promises: no I/O, no clock (`now` is an argument), no async, no unsafe, no panic on any input, bounded work and
 //! memory for every input. What a vendor signed is kept byte for byte. A [`Verified`] value can be made in one place
-//! only. The rules are those of `design.md` ("Promises", "Words") and of RFC 5280; each file names its own sources.
+//! only, from signed objects ([`verify`]) and from PCK certificates ([`verify_pck`]). What identifies one platform
+//! ([`Ppid`], [`PlatformInstanceId`]) is in no error and in no debug text. The rules are those of `design.md`
+//! ("Promises", "Words") and of RFC 5280; each file names its own sources.
 //!
 //! ```
 //! use thim_verify::{Issuers, TrustAnchors, UnixTime, parse, verify};
@@ -39,10 +41,13 @@ pub use chain::Chain;
 pub use error::Error;
 pub use ids::{Digest, Enclave, EvaluationNumber, Fmspc, PceId, PckCa, Tee};
 pub use intel::{
-    AdvisoryId, ComponentSvn, Crl, EnclaveIdentity, EvaluationEntry, EvaluationNumbers, IsvLevel,
-    RevokedEntry, SignedMember, TcbInfo, TcbLevel, TcbStatus, TdxModule, TdxModuleIdentity,
+    AdvisoryId, ComponentSvn, CpuSvn, Crl, EnclaveIdentity, EvaluationEntry, EvaluationNumbers,
+    IsvLevel, Listed, PceSvn, PckCertificate, PckConfiguration, PckList, PckListEntry,
+    PlatformInstanceId, Ppid, RawTcb, RevokedEntry, SelectionError, SgxType, SignedMember, TcbInfo,
+    TcbLevel, TcbStatus, TdxModule, TdxModuleIdentity, check_one_platform, parse_pck_list,
+    select_pck,
 };
 pub use issuers::Issuers;
 pub use key::{ArtefactKey, Kind};
 pub use time::UnixTime;
-pub use verified::{Revocation, Verified, verify};
+pub use verified::{PckRevocation, Revocation, Verified, verify, verify_pck};

@@ -3,8 +3,11 @@
 //! In this order: not issued in the future; a signer is found among the certificates delivered with the object and
 //! those known (its name fits the kind, and it leads to a trust anchor); the signature over the exact bytes; the chain
 //! at the issue date; revocation by the root's list. Expiry at the caller's clock is no error here: an expired object
-//! is history, and whether it may be served is the server's decision. Rules: design.md, "Chain" and promise 1;
-//! spec/intel-verification.md, sections 3 and 7.
+//! is history, and whether it may be served is the server's decision. A delivered certificate that leads nowhere is
+//! ignored as long as another signer fits; it only explains why none does. PCK certificates are judged by the same
+//! code, in `verified/pck.rs`. Rules: design.md, "Chain" and promise 1; spec/intel-verification.md, sections 3 and 7.
+
+mod pck;
 
 use std::ops::Deref;
 
@@ -15,16 +18,20 @@ use crate::chain::newest_at;
 use crate::error::excerpt;
 use crate::ids::{ROOT_CA_CN, TCB_SIGNING_CN};
 use crate::{
-    Artefact, ArtefactKey, Certificate, Chain, Content, Crl, Digest, Error, Issuers, UnixTime,
-    Unverified,
+    Artefact, ArtefactKey, Certificate, Chain, Content, Crl, Digest, Error, Issuers,
+    PckCertificate, UnixTime, Unverified,
 };
 
-/// Something that was verified, with the chain it was verified by. Made by [`verify`] only.
+pub use pck::{PckRevocation, verify_pck};
+
+/// Something that was verified, with the chain it was verified by. Made by [`verify`] and [`verify_pck`] only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified<T> {
     value: T,
     chain: Chain,
     revocation: Revocation,
+    /// Unchecked for everything but PCK certificates.
+    pck_revocation: PckRevocation,
 }
 
 impl<T> Verified<T> {
@@ -87,8 +94,9 @@ pub fn verify(
             issued: artefact.issued(),
         });
     }
-    let candidates = Candidates::gather(artefact, delivered, issuers)?;
-    let key = candidates.signing_key(artefact)?;
+    let subject = Subject::Artefact(artefact);
+    let candidates = Candidates::gather(subject, delivered, issuers);
+    let key = candidates.signing_key(subject)?;
     let chain = candidates.chain(&key, issuers, artefact.issued())?;
     let revocation = match root_crl {
         Some(list) if artefact.key() != ArtefactKey::RootCrl => {
@@ -100,13 +108,85 @@ pub fn verify(
         value: unverified.into_artefact(),
         chain,
         revocation,
+        pck_revocation: PckRevocation::Unchecked,
     })
 }
 
-/// The certificates that might have signed one artefact: of the right name and role, each leading to an anchor.
+/// What is judged: something that a certificate of a known name must have signed.
+#[derive(Copy, Clone)]
+enum Subject<'a> {
+    Artefact(&'a Artefact),
+    Pck(&'a PckCertificate),
+}
+
+impl Subject<'_> {
+    /// Whether the root itself signs it.
+    fn is_root_crl(self) -> bool {
+        match self {
+            Self::Artefact(artefact) => artefact.key() == ArtefactKey::RootCrl,
+            Self::Pck(_) => false,
+        }
+    }
+
+    /// Whether a certificate's name and role are those of the signer.
+    fn may_be_signed_by(self, certificate: &Certificate) -> bool {
+        match self {
+            Self::Artefact(artefact) => match artefact.signed_as() {
+                SignedAs::Der { issuer, .. } => {
+                    certificate.is_named(issuer)
+                        && certificate.is_ca()
+                        && certificate.may_sign_crls()
+                }
+                SignedAs::Raw { .. } => {
+                    certificate.subject_cn() == TCB_SIGNING_CN && certificate.may_sign_documents()
+                }
+            },
+            Self::Pck(pck) => {
+                pck.certificate().names_as_issuer(certificate)
+                    && certificate.may_sign_certificates()
+            }
+        }
+    }
+
+    /// Whether a certificate's key made the signature.
+    fn signed_by(self, certificate: &Certificate) -> Result<(), Error> {
+        match self {
+            Self::Artefact(artefact) => {
+                let what = artefact.key().kind().name();
+                match artefact.signed_as() {
+                    SignedAs::Der { signature, .. } => {
+                        certificate.verify_der_signature(what, artefact.signed(), signature)
+                    }
+                    SignedAs::Raw { signature } => {
+                        certificate.verify_raw_signature(what, artefact.signed(), signature)
+                    }
+                }
+            }
+            Self::Pck(pck) => pck.certificate().signed_by(certificate),
+        }
+    }
+
+    /// The common name that the signer carries.
+    fn wanted(self) -> &'static str {
+        match self {
+            Self::Artefact(artefact) => match artefact.key() {
+                ArtefactKey::EnclaveIdentity { .. }
+                | ArtefactKey::EvaluationNumbers { .. }
+                | ArtefactKey::TcbInfo { .. } => TCB_SIGNING_CN,
+                ArtefactKey::PckCrl { ca } => ca.common_name(),
+                ArtefactKey::RootCrl => ROOT_CA_CN,
+            },
+            Self::Pck(pck) => pck.ca().common_name(),
+        }
+    }
+}
+
+/// The certificates that might have signed one subject: of the right name and role, each leading to an anchor.
 struct Candidates<'a> {
     delivered: Vec<Candidate<'a>>,
     known: Vec<Candidate<'a>>,
+    /// Why the last delivered certificate of the right name and role was of no use.
+    refused: Option<Error>,
     /// Roots with a trusted key, in whatever encoding, for the dates of the chain.
     roots: Vec<&'a Certificate>,
 }
@@ -130,11 +210,7 @@ impl<'a> Candidate<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn gather(
-        artefact: &Artefact,
-        delivered: &'a [Certificate],
-        issuers: &'a Issuers,
-    ) -> Result<Self, Error> {
+    fn gather(subject: Subject<'_>, delivered: &'a [Certificate], issuers: &'a Issuers) -> Self {
         let anchors = issuers.anchors();
         let mut roots: Vec<&Certificate> = anchors.roots().iter().collect();
         let known_roots = issuers.iter().filter(|known| known.is_self_issued());
@@ -148,25 +224,26 @@ impl<'a> Candidates<'a> {
                 roots.push(root);
             }
         }
-        if artefact.key() == ArtefactKey::RootCrl {
+        if subject.is_root_crl() {
             let known = roots
                 .iter()
                 .copied()
-                .filter(|root| fits(root, artefact))
+                .filter(|root| subject.may_be_signed_by(root))
                 .map(|certificate| Candidate {
                     certificate,
                     root_key: certificate.spki_digest(),
                 })
                 .collect();
-            return Ok(Self {
+            return Self {
                 delivered: Vec::new(),
                 known,
+                refused: None,
                 roots,
-            });
+            };
         }
 
         let fitting = |certificate: &&Certificate| {
-            !certificate.is_self_issued() && fits(certificate, artefact)
+            !certificate.is_self_issued() && subject.may_be_signed_by(certificate)
         };
         let known: Vec<Candidate<'_>> = issuers
             .iter()
@@ -187,22 +264,16 @@ impl<'a> Candidates<'a> {
                 Err(error) => refused = Some(explain(error, certificate, delivered, issuers)),
             }
         }
-        match refused {
-            // Nothing delivered is of use: why it is not says more than that the known keys do not fit either.
-            Some(error) if accepted.is_empty() => Err(error),
-            _ if accepted.is_empty() && known.is_empty() => Err(Error::UnknownIssuer {
-                wanted: wanted(artefact.key()).to_owned(),
-            }),
-            _ => Ok(Self {
-                delivered: accepted,
-                known,
-                roots,
-            }),
+        Self {
+            delivered: accepted,
+            known,
+            refused,
+            roots,
         }
     }
 
     /// The key that verifies the signature, each distinct key tried once, delivered ones first.
-    fn signing_key(&self, artefact: &Artefact) -> Result<Digest, Error> {
+    fn signing_key(&self, subject: Subject<'_>) -> Result<Digest, Error> {
         let mut tried: Vec<Digest> = Vec::new();
         let mut failure = None;
         for Candidate { certificate, .. } in self.delivered.iter().chain(&self.known) {
@@ -211,22 +282,15 @@ impl<'a> Candidates<'a> {
                 continue;
             }
             tried.push(key);
-            let what = artefact.key().kind().name();
-            let verified = match artefact.signed_as() {
-                SignedAs::Der { signature, .. } => {
-                    certificate.verify_der_signature(what, artefact.signed(), signature)
-                }
-                SignedAs::Raw { signature } => {
-                    certificate.verify_raw_signature(what, artefact.signed(), signature)
-                }
-            };
-            match verified {
+            match subject.signed_by(certificate) {
                 Ok(()) => return Ok(key),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::UnknownIssuer {
-            wanted: wanted(artefact.key()).to_owned(),
+        // When nothing delivered was of use, why it was not says more than that the known keys do not fit either.
+        let refused = self.refused.clone().filter(|_| self.delivered.is_empty());
+        Err(refused.or(failure).unwrap_or_else(|| Error::UnknownIssuer {
+            wanted: subject.wanted().to_owned(),
         }))
     }
 
@@ -296,29 +360,6 @@ impl<'a> Candidates<'a> {
         Ok(Revocation::Checked {
             root_crl_this_update,
         })
-    }
-}
-
-/// Whether a certificate's name and role are those of the artefact's signer.
-fn fits(certificate: &Certificate, artefact: &Artefact) -> bool {
-    match artefact.signed_as() {
-        SignedAs::Der { issuer, .. } => {
-            certificate.is_named(issuer) && certificate.is_ca() && certificate.may_sign_crls()
-        }
-        SignedAs::Raw { .. } => {
-            certificate.subject_cn() == TCB_SIGNING_CN && certificate.may_sign_documents()
-        }
-    }
-}
-
-/// The common name that the signer of a key's artefacts carries.
-fn wanted(key: ArtefactKey) -> &'static str {
-    match key {
-        ArtefactKey::EnclaveIdentity { .. }
-        | ArtefactKey::EvaluationNumbers { .. }
-        | ArtefactKey::TcbInfo { .. } => TCB_SIGNING_CN,
-        ArtefactKey::PckCrl { ca } => ca.common_name(),
-        ArtefactKey::RootCrl => ROOT_CA_CN,
     }
 }
 

@@ -335,6 +335,41 @@ fn any_certificate_of_the_pinned_root_key_is_the_root() {
 }
 
 #[test]
+fn useless_delivered_certificates_do_no_harm_when_a_known_issuer_verifies_the_object() {
+    let (pki, impostor) = (Pki::new(), Pki::new());
+    let document = pki.signed("tcbInfo", TCB_INFO_V3);
+    let mut issuers = pki.issuers();
+    issuers.insert(pki.tcb.clone()).expect("the TCB signer");
+    let authority = Profile {
+        usages: &[KeyUsagePurpose::DigitalSignature],
+        ..profile(TCB_SIGNING, true)
+    };
+    let authority = issued(&authority, &key(), ROOT, &pki.root_key);
+    for useless in [
+        vec![impostor.tcb.clone(), impostor.root.clone()],
+        vec![impostor.tcb.clone(); 40],
+        vec![authority.clone()],
+    ] {
+        let artefact = judge(&document, &useless, &issuers, None).expect("verifies");
+        assert_eq!(artefact.chain().certificates(), [&pki.tcb, &pki.root]);
+    }
+    // Without the known issuer each says what is wrong with it, and so it does beside a known one that does not fit.
+    let mut other_signer = pki.issuers();
+    let other = issued(&profile(TCB_SIGNING, false), &key(), ROOT, &pki.root_key);
+    other_signer.insert(other.clone()).expect("another signer");
+    for issuers in [pki.issuers(), other_signer] {
+        let with = |delivered: &[Certificate]| reason(judge(&document, delivered, &issuers, None));
+        let chain = [impostor.tcb.clone(), impostor.root.clone()];
+        assert_eq!(with(&chain), "untrusted-root");
+        assert_eq!(with(&chain[..1]), "signature-invalid");
+        assert_eq!(with(std::slice::from_ref(&authority)), "wrong-issuer");
+        // One that leads to the root, but whose key did not sign, is no explanation of the other's.
+        let mixed = [other.clone(), authority.clone()];
+        assert_eq!(with(&mixed), "signature-invalid");
+    }
+}
+
+#[test]
 fn one_bit_of_anything_signed() {
     let pki = Pki::new();
     let mut issuers = pki.issuers();

@@ -125,11 +125,11 @@ struct LevelText {
 }
 
 /// `tcb` of either version. The flat keys of version 2 are told by their number.
-struct TcbText {
-    flat: Option<[u8; 16]>,
-    sgx: Option<Components>,
+pub(super) struct TcbText {
+    pub(super) flat: Option<[u8; 16]>,
+    pub(super) sgx: Option<Components>,
     tdx: Option<Components>,
-    pce_svn: u16,
+    pub(super) pce_svn: u16,
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod pck;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use data_encoding::HEXLOWER;
@@ -167,6 +169,18 @@ pub fn crl(
     revoked: &[&[u8]],
 ) -> Vec<u8> {
     let issuer_params = params(&profile(issuer_cn, true));
+    crl_of(&issuer_params, issuer_key, this, next, number, revoked)
+}
+
+/// A list of an issuer with a name of its own.
+pub fn crl_of(
+    issuer_params: &CertificateParams,
+    issuer_key: &KeyPair,
+    this: Day,
+    next: Day,
+    number: u64,
+    revoked: &[&[u8]],
+) -> Vec<u8> {
     CertificateRevocationListParams {
         this_update: date_time_ymd(this.0, this.1, this.2),
         next_update: date_time_ymd(next.0, next.1, next.2),
@@ -183,7 +197,7 @@ pub fn crl(
             .collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     }
-    .signed_by(&Issuer::from_params(&issuer_params, issuer_key))
+    .signed_by(&Issuer::from_params(issuer_params, issuer_key))
     .expect("a CRL")
     .der()
     .to_vec()

@@ -2,8 +2,8 @@
 //!
 //! A rule names a fault, optionally a substring of `path?query` and how often it applies. Rules are tried in the order
 //! they were set; the first that matches a request and can alter its answer wins, the others are not consulted. A fault
-//! that cannot alter an answer (a wrong FMSPC in a CRL, a missing chain on the root CRL, a wrong signature on a 404)
-//! leaves it alone and is not used up.
+//! that cannot alter an answer (a wrong FMSPC in a CRL, a missing chain on the root CRL, a wrong signature on a 404, a
+//! forged entry in a list without certificates) leaves it alone and is not used up.
 
 use crate::SimError;
 use crate::vendor::Artefact;
@@ -39,6 +39,14 @@ pub enum Fault {
     },
     /// The issuer chain header is missing.
     NoChain,
+    /// The best certificate of a `pckcerts` list is another hierarchy's, the rest are genuine.
+    OneForged,
+    /// More levels of a `pckcerts` list are `Not available`.
+    Partial {
+        /// How many, from the best one down.
+        #[serde(default = "partial_levels")]
+        levels: u32,
+    },
     /// 302 to another place.
     Redirect {
         /// The `Location`.
@@ -84,14 +92,15 @@ pub enum Fault {
     WrongKey,
     /// A properly signed TCB info or identity of another evaluation number.
     WrongNumber,
-    /// One bit of the signature is flipped.
+    /// Another platform's genuine `pckcerts` list: of the same family if there is one.
+    WrongPlatform,
+    /// One bit of the signature is flipped; in a `pckcerts` list, of every certificate's.
     WrongSignature,
 }
 
 impl Fault {
-    /// Whether the fault can alter the answer to a request that asks for `artefact`; `None` is a request that is
-    /// refused or whose answer is not signed.
-    pub(crate) fn applies_to(&self, artefact: Option<Artefact>) -> bool {
+    /// Whether the fault can alter such an answer.
+    pub(crate) fn applies_to(&self, subject: Subject) -> bool {
         match self {
             Fault::Down
             | Fault::Garbage
@@ -104,20 +113,46 @@ impl Fault {
             | Fault::Throttle { .. }
             | Fault::Truncated
             | Fault::Unavailable { .. } => true,
-            Fault::Conflict
-            | Fault::Expired
-            | Fault::Future
-            | Fault::Stale { .. }
-            | Fault::WrongKey
-            | Fault::WrongSignature => artefact.is_some(),
-            Fault::ChainReversed | Fault::NoChain => artefact.is_some_and(|a| a.has_chain()),
-            Fault::WrongFmspc => matches!(artefact, Some(Artefact::TcbInfo { .. })),
+            Fault::Conflict | Fault::Expired | Fault::Future | Fault::Stale { .. } => {
+                matches!(subject, Subject::Signed(_))
+            }
+            Fault::WrongKey | Fault::WrongSignature => match subject {
+                Subject::PckCertificate | Subject::Signed(_) => true,
+                Subject::PckList { available } => available > 0,
+                Subject::Plain => false,
+            },
+            Fault::ChainReversed | Fault::NoChain => match subject {
+                Subject::PckCertificate | Subject::PckList { .. } => true,
+                Subject::Plain => false,
+                Subject::Signed(artefact) => artefact.has_chain(),
+            },
+            Fault::OneForged | Fault::Partial { .. } => {
+                matches!(subject, Subject::PckList { available: 1.. })
+            }
+            Fault::WrongPlatform => matches!(subject, Subject::PckList { .. }),
+            Fault::WrongFmspc => matches!(subject, Subject::Signed(Artefact::TcbInfo { .. })),
             Fault::WrongNumber => matches!(
-                artefact,
-                Some(Artefact::TcbInfo { .. } | Artefact::Identity { .. })
+                subject,
+                Subject::Signed(Artefact::TcbInfo { .. } | Artefact::Identity { .. })
             ),
         }
     }
+}
+
+/// What a request would be answered with, as far as faults tell answers apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// One PCK certificate.
+    PckCertificate,
+    /// A list of PCK certificates.
+    PckList {
+        /// How many levels of it have one.
+        available: usize,
+    },
+    /// A refusal, or something without signatures.
+    Plain,
+    /// A document or CRL.
+    Signed(Artefact),
 }
 
 /// A fault, the requests it is for, and how often it is left to apply.
@@ -215,12 +250,12 @@ impl Faults {
     }
 
     /// The fault for a request, counted as used.
-    pub(crate) fn take(&mut self, target: &str, artefact: Option<Artefact>) -> Option<Fault> {
+    pub(crate) fn take(&mut self, target: &str, subject: Subject) -> Option<Fault> {
         let index = self.rules.iter().position(|rule| {
             rule.target_contains
                 .as_deref()
                 .is_none_or(|part| target.contains(part))
-                && rule.fault.applies_to(artefact)
+                && rule.fault.applies_to(subject)
         })?;
         let fault = self.rules[index].fault.clone();
         match self.rules[index].times {
@@ -241,6 +276,10 @@ fn huge_bytes() -> u64 {
 /// `.invalid` never resolves (RFC 2606), so a client that follows gets nowhere.
 fn elsewhere() -> String {
     "http://elsewhere.invalid/".to_owned()
+}
+
+fn partial_levels() -> u32 {
+    1
 }
 
 fn slow_ms() -> u64 {
@@ -299,9 +338,30 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_lists_leave_answers_without_certificates_alone() {
+        let empty = Subject::PckList { available: 0 };
+        let full = Subject::PckList { available: 1 };
+        for fault in [
+            Fault::OneForged,
+            Fault::Partial { levels: 1 },
+            Fault::WrongKey,
+            Fault::WrongSignature,
+        ] {
+            assert!(
+                fault.applies_to(full) && !fault.applies_to(empty),
+                "{fault:?}"
+            );
+            assert!(!fault.applies_to(Subject::Plain), "{fault:?}");
+        }
+        assert!(Fault::WrongPlatform.applies_to(empty));
+        assert!(!Fault::WrongPlatform.applies_to(Subject::PckCertificate));
+        assert!(!Fault::WrongFmspc.applies_to(full));
+    }
+
+    #[test]
     fn the_first_rule_that_matches_and_applies_is_used_up() {
         let mut faults = Faults::default();
-        let crl = Some(Artefact::Crl(Ca::Platform));
+        let crl = Subject::Signed(Artefact::Crl(Ca::Platform));
         for rule in [
             FaultRule::new(Fault::WrongFmspc).times(1),
             FaultRule::new(Fault::Down).matching("ca=processor"),
@@ -315,6 +375,9 @@ mod tests {
         assert_eq!(faults.take(target, crl), Some(Fault::Reset));
         assert_eq!(faults.take(target, crl), Some(Fault::Html));
         assert_eq!(faults.rules().len(), 3);
-        assert_eq!(faults.take("/x?ca=processor", None), Some(Fault::Down));
+        assert_eq!(
+            faults.take("/x?ca=processor", Subject::Plain),
+            Some(Fault::Down)
+        );
     }
 }

@@ -1,14 +1,16 @@
-//! The simulated vendors. Here: Intel's Provisioning Certification Service (PCS).
+//! The simulated vendors. Here: Intel's Provisioning Certification Service (PCS), its registration service, and virtual
+//! platforms to be registered there.
 //!
 //! For tests and demonstrations of anything that fetches Intel's collateral: a PCS on one port, made of fresh keys at
-//! each start, and a management port that moves time-bound facts (TCB recovery, revocations, signers) and sets faults.
-//! It is written from `spec/intel-pcs-and-pccs.md` section 4 and `spec/intel-verification.md` sections 2, 7 and 8 alone
-//! and imports no other crate of this project, so that a misreading shared by client and double cannot hide. It teaches
-//! clients manners: what the specification does not allow is refused.
+//! each start, and a management port that moves time-bound facts (TCB recovery, revocations, signers, platforms) and
+//! sets faults. It is written from `spec/intel-pcs-and-pccs.md` sections 4, 6, 7 and 8 and `spec/intel-verification.md`
+//! sections 2, 7 and 8 alone and imports no other crate of this project, so that a misreading shared by client and
+//! double cannot hide. It teaches clients manners: what the specification does not allow is refused.
 //!
 //! Promises: the clock is the caller's; an object is signed once and answered byte for byte the same until it is older
-//! than `resign_after` (12 hours unless set) or a command says otherwise; no two bodies of one artefact ever share an
-//! issue date, except by the `conflict` fault; nothing outside the process is contacted.
+//! than `resign_after` (12 hours unless set) or a command says otherwise; a PCK certificate is made once and answered
+//! byte for byte the same until a TCB recovery or a re-issue; no two bodies of one artefact ever share an issue date,
+//! except by the `conflict` fault; nothing outside the process is contacted.
 //!
 //! # The PCS port
 //!
@@ -18,6 +20,11 @@
 //! | `/sgx/certification/v4/{qe,qve,qae}/identity`, `/tdx/.../qe/identity` | `update` or `tcbEvaluationDataNumber` | enclave identity v2, `SGX-Enclave-Identity-Issuer-Chain` | 400, 401, 404, 410 |
 //! | `/sgx/certification/v4/tcbevaluationdatanumbers`, `/tdx/...` | | the signed list, `TCB-Evaluation-Data-Numbers-Issuer-Chain` | |
 //! | `/sgx/certification/v4/pckcrl` | `ca`; `encoding` `pem` (default) or `der` | CRL, `SGX-PCK-CRL-Issuer-Chain` | 400, 401 |
+//! | `/sgx/certification/v4/pckcert` | GET `encrypted_ppid`, `cpusvn`, `pcesvn`, `pceid`; POST `platformManifest` instead of `encrypted_ppid` | PEM, `SGX-TCBm`, and as below | 400, 401, 404 |
+//! | `/sgx/certification/v4/pckcerts` | GET `encrypted_ppid`, `pceid`; POST `platformManifest`, `pceid` | JSON list, `SGX-PCK-Certificate-Issuer-Chain`, `SGX-FMSPC`, `SGX-PCK-Certificate-CA-Type` | 400, 401, 404 |
+//! | `/sgx/certification/v4/pckcerts/config` | the same and `cpusvn` | the same, levels of that configuration | 400, 401, 404 |
+//! | `/sgx/registration/v1/platform` | POST, the manifest's bytes | 201, the PPID in hex | 400, 415 |
+//! | `/sgx/registration/v1/package` | POST, an add-request's bytes | 8 membership certificates, `Certificate-Count` | 400, 401, 415 |
 //! | `/sgx/certification/v4/fmspcs` | `platform` `all` (default), `client`, `E3`, `E5` | unsigned JSON | 400 |
 //! | `/IntelSGXRootCA.der` | | root CRL, DER | |
 //! | `/{sgx,tdx}/certification/{v2,v3}/...` | | | 410 |
@@ -25,7 +32,26 @@
 //! 404 is an unknown FMSPC, TDX of an SGX-only FMSPC, a number above early; 410 a number below standard; 401 a missing
 //! or wrong `Ocp-Apim-Subscription-Key` when [`SimConfig::api_key`] is set, on the calls the specification lists 401
 //! for. At the start the lists hold 16 to 20: 18 is standard, 20 early. Chains are percent-encoded PEM, issuer first,
-//! root last, ending in `%0A`. Every answer but 429 has a `Request-ID`.
+//! root last, ending in `%0A`. Every answer but 429 has a `Request-ID`. What is 400 has an `Error-Code`, mostly
+//! `InvalidRequestSyntax`.
+//!
+//! # Virtual platforms
+//!
+//! At the start there is one for each FMSPC, `platform-1` to `platform-7`: of one package, with certificates of the
+//! Processor CA, where there is no TDX; of two packages, with certificates of the Platform CA, where there is. The vendor
+//! has certificates for the levels of all evaluation numbers, hyper-threading on and off where that matters, and the
+//! level of 2018. A fresh platform's raw TCB covers its second-best level, not the best.
+//!
+//! | request | single package | two packages |
+//! |---|---|---|
+//! | `pckcert(s)` by encrypted PPID | 200 | 404 until registered directly, by the newest manifest |
+//! | `pckcert(s)` by manifest | | 200; a first contact is indirect registration, for good: keys are not kept |
+//! | ... by a consumed manifest, or one older than the newest | | 404 |
+//! | ... by a manifest nobody made | 400 `InvalidPlatformManifest` | 400 `InvalidPlatformManifest` |
+//! | `registration/v1/platform` | | 201; 400 `CachedKeysPolicyViolation` after indirect registration, 400 `InvalidPlatformManifest` for a consumed, old or garbled manifest |
+//! | `registration/v1/package` | 400 `PlatformNotFound` | 200 after direct registration, else 400 `PlatformNotFound`; 400 `InvalidAddRequest` |
+//! | by an encrypted PPID of zeros or an unknown one | 404 | 404 |
+//! | a pre-production CPU | 404 | 404 by encrypted PPID, 400 `InvalidRegistrationServer` by manifest |
 //!
 //! # The management port, and [`Management`]
 //!
@@ -34,7 +60,7 @@
 //! | `GET /status` | | counts, numbers, faults, addresses, FMSPCs |
 //! | `GET /root.pem` | | the root to trust |
 //! | `GET /calls`, `DELETE /calls` | | every call of the PCS port by target; reset |
-//! | `POST /recovery` | `{"event_days_ago": 0}` | number early + 1 |
+//! | `POST /recovery` | `{"event_days_ago": 0, "stale_manifests": false}` | number early + 1; a better level and new certificates for every platform |
 //! | `POST /resign` | | everything signed again, dated now |
 //! | `PUT /resign-after` | `{"seconds": 43200}` | how old an edition may get |
 //! | `POST /revoke` | `{"ca": "platform", "count": 72}`, `{"ca": .., "serials": ["..hex"]}`, `{"ca": "root", "certificate": "tcb-signing"}` | a CRL edition with more entries |
@@ -42,13 +68,26 @@
 //! | `POST /rotate-signer` | `{"reissue": true}` | a new TCB signing certificate, for the same key or a new one |
 //! | `GET /faults`, `DELETE /faults` | | the faults in force; none |
 //! | `PUT /faults` | `{"fault": "slow", "ms": 500, "match": "tcb?", "times": 3}` | one more fault, behind the others |
+//! | `GET /platforms?skip=0&count=1000` | | virtual platforms, 1,000 at most |
+//! | `POST /platforms` | `{"fmspc": "B0C06F53494D", "packages": 2}`, and of `levels`, `not_available`, `zero_encrypted_ppid`, `pre_production`, `zero_qe_id`, `count` | more of them: those made |
+//! | `GET /platforms/{name}` | | one of them |
+//! | `GET /platforms/{name}/{manifest,add-request}` | | the bytes that the registration service takes |
+//! | `GET /platforms/{name}/{retrieval-request,retrieval-csv}` | | what PCKIDRetrievalTool posts and writes |
+//! | `POST /platforms/{name}/consume-manifest` | | its newest manifest is refused |
+//! | `POST /platforms/{name}/upgrade` | | the raw TCB of its best level, all levels available, a new manifest |
+//! | `POST /platforms/{name}/downgrade` | | a raw TCB below every level |
+//! | `POST /platforms/{name}/reissue` | | new certificates |
+//! | `POST /platforms/{name}/revoke` | | its certificates enter the PCK CRL |
+//! | `POST /platforms/{name}/encrypt-ppid` | | one more encryption of its PPID |
+//! | `PUT /pckcerts-shape` | `{"shape": "flat"}` or `"components"` | how `pckcerts` writes `tcb` |
 //!
-//! Errors are `{"error": "..."}`: 400 for a request that makes no sense, 409 when the clock has not moved since the
-//! edition that would be replaced.
+//! Errors are `{"error": "..."}`: 400 for a request that makes no sense, 404 for a platform that is not there, 409 when
+//! the clock has not moved since the edition that would be replaced.
 //!
 //! # Faults
 //!
-//! `match` is a substring of `path?query` as received; the first rule that matches and can alter the answer wins.
+//! `match` is a substring of `path?query` as received, for POST as for GET; the first rule that matches and can alter
+//! the answer wins.
 //!
 //! | fault | parameters | the client sees |
 //! |---|---|---|
@@ -61,6 +100,8 @@
 //! | `html` | | 200, a captive portal |
 //! | `huge` | `bytes` (100 MiB) | 200, a chunked body that does not end soon |
 //! | `no-chain` | | a good object without its chain header |
+//! | `one-forged` | | a `pckcerts` list, its best certificate another hierarchy's, the rest genuine |
+//! | `partial` | `levels` (1) | a `pckcerts` list, so many more levels `Not available` |
 //! | `redirect` | `location` (`http://elsewhere.invalid/`) | 302 |
 //! | `reset` | | half a header, then RST |
 //! | `slow` | `ms` (500) | a good answer, late |
@@ -72,7 +113,8 @@
 //! | `wrong-fmspc` | | properly signed TCB info of another FMSPC |
 //! | `wrong-key` | | signed by another hierarchy of the same names, with its chain |
 //! | `wrong-number` | | a properly signed object of another evaluation number |
-//! | `wrong-signature` | | one bit of the signature flipped |
+//! | `wrong-platform` | | another platform's genuine `pckcerts` list, of the same FMSPC if there is one |
+//! | `wrong-signature` | | one bit of the signature flipped; in a `pckcerts` list, of every certificate's |
 
 mod calendar;
 mod calls;
@@ -80,11 +122,22 @@ mod evaluation;
 mod faults;
 mod fleet;
 mod identity;
+mod machine;
 mod management;
 mod management_routes;
+mod manifest;
 mod paths;
+mod pck;
+mod pck_paths;
+mod pck_tcb;
 mod pcs;
+mod pem;
 mod pki;
+mod platform;
+mod platform_management;
+mod platform_routes;
+mod population;
+mod sgx_extension;
 mod shared;
 mod tcb_info;
 mod vendor;
@@ -93,7 +146,10 @@ mod wire;
 pub use calls::{Call, Calls};
 pub use faults::{Fault, FaultRule};
 pub use fleet::SimFmspc;
-pub use management::{Ca, CaCertificate, CrlEntries, ListedEvent, Management, Revocation, Status};
+pub use management::{
+    Ca, CaCertificate, CrlEntries, ListedEvent, Management, Recovery, Revocation, Status,
+};
+pub use platform::{PckCertsShape, PlatformSpec, SimPlatform};
 
 use shared::Shared;
 use std::fmt;
@@ -163,6 +219,9 @@ pub enum SimError {
     /// A signature or the document under it could not be made.
     #[error("cannot sign")]
     Signature,
+    /// No virtual platform has this name.
+    #[error("no platform `{0}`")]
+    UnknownPlatform(String),
 }
 
 /// A running simulator. Dropping it ends its listeners and connections.
@@ -179,7 +238,7 @@ pub struct Sim {
 pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
     let (pcs_listener, pcs_url) = bind(config.pcs_listen).await?;
     let (management_listener, management_url) = bind(config.management_listen).await?;
-    let vendor = Vendor::new((config.now)(), &shared::root_crl_url(&pcs_url))?;
+    let vendor = Vendor::new((config.now)(), &pcs_url)?;
     let root_pem = vendor.pki().root_pem().to_owned();
     let shared = Arc::new(Shared {
         pcs_url,
@@ -219,7 +278,7 @@ impl Sim {
         &self.root_pem
     }
 
-    /// Where the root CRL is; every certificate's CRL distribution point says the same.
+    /// Where the root CRL is; the CRL distribution points of all certificates but PCK certificates say the same.
     pub fn root_crl_url(&self) -> String {
         self.shared.root_crl_url()
     }

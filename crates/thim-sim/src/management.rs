@@ -10,6 +10,7 @@ use crate::calls::Calls;
 use crate::faults::FaultRule;
 use crate::fleet::{self, SimFmspc};
 use crate::pki;
+use crate::platform::PckCertsShape;
 use crate::shared::Shared;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,17 @@ pub enum CaCertificate {
     ProcessorCa,
     /// The newest TCB signing certificate.
     TcbSigning,
+}
+
+/// A TCB recovery event. In JSON `{"event_days_ago": 0, "stale_manifests": false}`, both optional.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recovery {
+    /// When the event was; over a year makes its number standard at once.
+    pub event_days_ago: u32,
+    /// Every platform needs a new manifest: those made before become stale, and direct registrations have to be
+    /// repeated. Otherwise the vendor keeps on answering for the manifests it knows.
+    pub stale_manifests: bool,
 }
 
 /// What to add to a CRL. All members may be given together; at least one entry must come out of it.
@@ -141,12 +153,16 @@ pub struct Status {
     pub faults: Vec<FaultRule>,
     /// The platform families.
     pub platforms: Vec<SimFmspc>,
+    /// How many virtual platforms there are.
+    pub virtual_platforms: usize,
+    /// The shape of `pckcerts`.
+    pub pckcerts_shape: PckCertsShape,
 }
 
 /// The handle for all of it; cheap to clone.
 #[derive(Clone)]
 pub struct Management {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Management {
@@ -182,6 +198,8 @@ impl Management {
             resign_after_seconds: vendor.resign_after_seconds,
             faults: vendor.faults.rules().to_vec(),
             platforms: fleet::platforms(),
+            virtual_platforms: vendor.population.len(),
+            pckcerts_shape: vendor.population.shape,
         }
     }
 
@@ -200,11 +218,19 @@ impl Management {
         self.shared.vendor().calls.reset();
     }
 
-    /// A TCB recovery event so many days ago: number early + 1 appears for everything. Returns the number.
-    /// An event over a year old makes the number standard at once. `POST /recovery`.
+    /// A TCB recovery event so many days ago, after which manifests stay usable: see [`Management::recover`].
     pub fn recovery(&self, event_days_ago: u32) -> Result<u32, SimError> {
+        self.recover(&Recovery {
+            event_days_ago,
+            stale_manifests: false,
+        })
+    }
+
+    /// A TCB recovery event: number early + 1 appears for everything, and every platform gets a certificate of a new best
+    /// level and new certificates for all others. Returns the number. `POST /recovery`.
+    pub fn recover(&self, recovery: &Recovery) -> Result<u32, SimError> {
         let now = self.shared.now();
-        self.shared.vendor().recover(now, event_days_ago)
+        self.shared.vendor().recover(recovery, now)
     }
 
     /// Signs every edition again, dated now. Returns how many there were. `POST /resign`.
@@ -321,4 +347,4 @@ fn decode_serial(text: &str) -> Result<Vec<u8>, SimError> {
 }
 
 /// Far above Intel's 129, far below what would make a CRL of more than a few megabytes.
-const MAX_CRL_ENTRIES: usize = 50_000;
+pub(crate) const MAX_CRL_ENTRIES: usize = 50_000;

@@ -4,7 +4,8 @@
 
 use crate::SimError;
 use crate::faults::FaultRule;
-use crate::management::{Ca, Management, Revocation};
+use crate::management::{Ca, Management, Recovery, Revocation};
+use crate::platform_routes;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -28,6 +29,7 @@ pub(crate) fn router(management: Management) -> Router {
         .route("/shrink", post(shrink))
         .route("/rotate-signer", post(rotate_signer))
         .route("/faults", get(faults).put(set_fault).delete(clear_faults))
+        .merge(platform_routes::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(management)
 }
@@ -53,15 +55,9 @@ async fn reset_calls(State(management): State<Management>) -> Response {
     done()
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Recovery {
-    event_days_ago: u32,
-}
-
 async fn recovery(State(management): State<Management>, body: Bytes) -> Result<Response, SimError> {
-    let Recovery { event_days_ago } = parse(&body)?;
-    let number = management.recovery(event_days_ago)?;
+    let recovery: Recovery = parse(&body)?;
+    let number = management.recover(&recovery)?;
     Ok(Json(json!({ "early": number })).into_response())
 }
 
@@ -136,12 +132,12 @@ async fn clear_faults(State(management): State<Management>) -> Response {
 }
 
 /// Any content type is taken, so that a plain `curl -d` works; an empty body is `{}`.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, SimError> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, SimError> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| SimError::InvalidRequest(error.to_string()))
 }
 
-fn done() -> Response {
+pub(crate) fn done() -> Response {
     Json(json!({})).into_response()
 }
 
@@ -150,6 +146,7 @@ impl IntoResponse for SimError {
         let status = match self {
             SimError::ClockNotAdvanced { .. } => StatusCode::CONFLICT,
             SimError::InvalidRequest(_) => StatusCode::BAD_REQUEST,
+            SimError::UnknownPlatform(_) => StatusCode::NOT_FOUND,
             SimError::Bind { .. }
             | SimError::Certificate(_)
             | SimError::Randomness

@@ -8,15 +8,20 @@ use crate::evaluation::{EvaluationNumbers, NotServed, Selector};
 use crate::fleet::Family;
 use crate::identity::Enclave;
 use crate::management::Ca;
+use crate::pck_paths::{self, PckCall, PckRequest, RegistrationCall};
 use crate::shared::{ROOT_CRL_PATH, Shared};
 use crate::tcb_info::Tee;
 use crate::vendor::Artefact;
 use crate::wire::Request;
 
 /// What a well-formed request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
+    /// An add-request to take in.
+    AddPackage(Vec<u8>),
     Fmspcs(Option<&'static str>),
+    Pck(PckRequest),
+    /// A platform manifest to register directly.
+    Register(Vec<u8>),
     Signed(Artefact, Encoding),
 }
 
@@ -33,9 +38,23 @@ pub(crate) enum Encoding {
 pub(crate) enum Refusal {
     BadRequest(&'static str),
     Gone(&'static str),
-    MethodNotAllowed,
+    /// With the methods that are.
+    MethodNotAllowed(&'static str),
     NotFound,
+    /// 400 with an `Error-Code` other than that of a malformed request.
+    Rejected(ErrorCode),
     Unauthorized,
+    UnsupportedMediaType,
+}
+
+/// The registration service's `Error-Code`s that the simulator has occasion for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorCode {
+    CachedKeysPolicyViolation,
+    InvalidAddRequest,
+    InvalidPlatformManifest,
+    InvalidRegistrationServer,
+    PlatformNotFound,
 }
 
 /// From method, path and query to what is asked for.
@@ -47,8 +66,22 @@ pub(crate) fn resolve(
 ) -> Result<Asked, Refusal> {
     let readable = || match request.method.as_str() {
         "GET" | "HEAD" => Ok(()),
-        _ => Err(Refusal::MethodNotAllowed),
+        _ => Err(Refusal::MethodNotAllowed("GET, HEAD")),
     };
+    // The calls that answer 401 are those the specification lists it for; the lists and registration are open to all.
+    let keyed = || match &shared.api_key {
+        Some(key) if request.api_key.as_ref() != Some(key) => Err(Refusal::Unauthorized),
+        Some(_) | None => Ok(()),
+    };
+    if let Some(call) = registration_call(request.path()) {
+        return match (request.method.as_str(), call) {
+            ("POST", RegistrationCall::Package) => {
+                keyed().and_then(|()| pck_paths::registration(call, request))
+            }
+            ("POST", RegistrationCall::Platform) => pck_paths::registration(call, request),
+            (_, _) => Err(Refusal::MethodNotAllowed("POST")),
+        };
+    }
     if request.path() == ROOT_CRL_PATH {
         readable()?;
         return Ok(Asked::Signed(Artefact::Crl(Ca::Root), Encoding::Der));
@@ -59,12 +92,17 @@ pub(crate) fn resolve(
         "v2" | "v3" => return Err(Refusal::Gone(END_OF_LIFE)),
         _ => return Err(Refusal::NotFound),
     }
+    if let (Tee::Sgx, Some(pck)) = (tee, pck_call(call)) {
+        return match request.method.as_str() {
+            "GET" | "HEAD" => {
+                keyed()?;
+                pck_paths::by_query(pck, &Parameters::parse(request.query())?, request)
+            }
+            "POST" => keyed().and_then(|()| pck_paths::by_body(pck, request)),
+            _ => Err(Refusal::MethodNotAllowed("GET, HEAD, POST")),
+        };
+    }
     readable()?;
-    // The calls that answer 401 are those the specification lists it for; the lists are open to all.
-    let keyed = || match &shared.api_key {
-        Some(key) if request.api_key.as_ref() != Some(key) => Err(Refusal::Unauthorized),
-        Some(_) | None => Ok(()),
-    };
     let parameters = Parameters::parse(request.query())?;
     match (tee, call) {
         (_, "tcb") => keyed().and_then(|()| tcb_info(tee, &parameters, numbers, now)),
@@ -97,6 +135,23 @@ fn split_path(path: &str) -> Option<(Tee, &str, &str)> {
     };
     let (version, call) = rest.split_once('/')?;
     Some((tee, version, call))
+}
+
+fn registration_call(path: &str) -> Option<RegistrationCall> {
+    match path.strip_prefix("/sgx/registration/v1/")? {
+        "package" => Some(RegistrationCall::Package),
+        "platform" => Some(RegistrationCall::Platform),
+        _ => None,
+    }
+}
+
+fn pck_call(call: &str) -> Option<PckCall> {
+    match call {
+        "pckcert" => Some(PckCall::Best),
+        "pckcerts" => Some(PckCall::Every),
+        "pckcerts/config" => Some(PckCall::Configured),
+        _ => None,
+    }
 }
 
 fn tcb_info(
@@ -186,10 +241,10 @@ fn select(numbers: &EvaluationNumbers, selector: Selector, now: i64) -> Result<u
 }
 
 /// The query's parameters, percent-decoded; `+` stays a plus.
-struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn parse(query: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(query: &str) -> Result<Self, Refusal> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -202,7 +257,7 @@ impl Parameters {
         Ok(Self(parameters))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(known, _)| known == name)

@@ -1,15 +1,22 @@
-//! The simulated PCS: counts a request, lets the faults at it, and renders the answer with Intel's headers.
+//! The simulated PCS and registration service: counts a request, lets the faults at it, renders the answer with Intel's
+//! headers.
 //!
 //! Header names, content types and error texts are those of spec/intel-pcs-and-pccs.md section 4.
 
 use crate::SimError;
 use crate::calendar;
-use crate::faults::Fault;
+use crate::faults::{Fault, Subject};
 use crate::fleet::FAMILIES;
-use crate::paths::{Asked, Encoding, Refusal, resolve};
-use crate::pki;
+use crate::management::Ca;
+use crate::manifest;
+use crate::paths::{Asked, Encoding, ErrorCode, Refusal, resolve};
+use crate::pck::{self, PckAnswer, PckFailure};
+use crate::pck_paths::Wanted;
+use crate::pem::pem;
+use crate::pki::Chain;
+use crate::platform::PckCertsShape;
 use crate::shared::Shared;
-use crate::vendor::{Artefact, Edition};
+use crate::vendor::{Artefact, Edition, Vendor};
 use crate::wire::{Delivery, Reply, Request};
 use serde::Serialize;
 use std::time::Duration;
@@ -29,11 +36,20 @@ fn choose_fault(shared: &Shared, request: &Request) -> Option<Fault> {
     vendor
         .calls
         .record(&request.method, request.path(), request.query());
-    let artefact = match resolve(shared, &vendor.numbers, request, now) {
-        Ok(Asked::Signed(artefact, _)) => Some(artefact),
-        Ok(Asked::Fmspcs(_)) | Err(_) => None,
+    let subject = match resolve(shared, &vendor.numbers, request, now) {
+        Ok(Asked::Pck(request)) => {
+            match (pck::available(&vendor.population, &request), request.wanted) {
+                (None, _) => Subject::Plain,
+                (Some(_), Wanted::Best(_)) => Subject::PckCertificate,
+                (Some(available), Wanted::Configured(_) | Wanted::Every) => {
+                    Subject::PckList { available }
+                }
+            }
+        }
+        Ok(Asked::Signed(artefact, _)) => Subject::Signed(artefact),
+        Ok(Asked::AddPackage(_) | Asked::Fmspcs(_) | Asked::Register(_)) | Err(_) => Subject::Plain,
     };
-    vendor.faults.take(&request.target, artefact)
+    vendor.faults.take(&request.target, subject)
 }
 
 fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Reply {
@@ -62,6 +78,8 @@ fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Reply {
             | Fault::Garbage
             | Fault::Huge { .. }
             | Fault::NoChain
+            | Fault::OneForged
+            | Fault::Partial { .. }
             | Fault::Reset
             | Fault::Slow { .. }
             | Fault::Stale { .. }
@@ -69,6 +87,7 @@ fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Reply {
             | Fault::WrongFmspc
             | Fault::WrongKey
             | Fault::WrongNumber
+            | Fault::WrongPlatform
             | Fault::WrongSignature,
         )
         | None => spoil(content(shared, request, fault), fault),
@@ -100,6 +119,8 @@ fn spoil(mut reply: Reply, fault: Option<&Fault>) -> Reply {
             | Fault::Future
             | Fault::Html
             | Fault::NoChain
+            | Fault::OneForged
+            | Fault::Partial { .. }
             | Fault::Redirect { .. }
             | Fault::Slow { .. }
             | Fault::Stale { .. }
@@ -109,6 +130,7 @@ fn spoil(mut reply: Reply, fault: Option<&Fault>) -> Reply {
             | Fault::WrongFmspc
             | Fault::WrongKey
             | Fault::WrongNumber
+            | Fault::WrongPlatform
             | Fault::WrongSignature,
         )
         | None => reply,
@@ -124,7 +146,17 @@ fn content(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Reply {
         Err(refusal) => return refuse(refusal),
     };
     match asked {
+        Asked::AddPackage(request) => match vendor.population.member(&request) {
+            Ok(instance) => membership(instance),
+            Err(refusal) => refuse(refusal),
+        },
         Asked::Fmspcs(platform) => fmspcs(platform),
+        Asked::Pck(request) => match vendor.pck(&request, fault, now) {
+            Ok(answer) => certificates(&answer, request.wanted, vendor.population.shape, fault),
+            Err(PckFailure::Broken(error)) => broken(&error),
+            Err(PckFailure::Refused(refusal)) => refuse(refusal),
+        },
+        Asked::Register(manifest) => register(&mut vendor, &manifest),
         Asked::Signed(artefact, encoding) => match vendor.edition(artefact, fault, now) {
             Ok(edition) => signed(artefact, encoding, &edition, fault),
             Err(error) => broken(&error),
@@ -142,7 +174,7 @@ fn signed(
         Encoding::Der => Reply::new(200, edition.body.clone()).with("Content-Type", PKIX_CRL),
         Encoding::Json => Reply::new(200, edition.body.clone()).with("Content-Type", JSON),
         Encoding::Pem => {
-            let text = pki::pem("X509 CRL", &edition.body);
+            let text = pem("X509 CRL", &edition.body);
             Reply::new(200, text.into_bytes()).with("Content-Type", PEM_FILE)
         }
     };
@@ -155,6 +187,10 @@ fn signed(
         Artefact::NumberList(_) => "TCB-Evaluation-Data-Numbers-Issuer-Chain",
         Artefact::TcbInfo { .. } => "TCB-Info-Issuer-Chain",
     };
+    with_chain(reply, header, chain, fault)
+}
+
+fn with_chain(reply: Reply, header: &'static str, chain: &Chain, fault: Option<&Fault>) -> Reply {
     if fault == Some(&Fault::NoChain) {
         reply
     } else if fault == Some(&Fault::ChainReversed) {
@@ -162,6 +198,56 @@ fn signed(
     } else {
         reply.with(header, chain.header())
     }
+}
+
+/// One certificate as PEM, or a list of all as JSON; `SGX-TCBm` belongs to the one.
+fn certificates(
+    answer: &PckAnswer,
+    wanted: Wanted,
+    shape: PckCertsShape,
+    fault: Option<&Fault>,
+) -> Reply {
+    let reply = match (wanted, answer.entries.first()) {
+        (Wanted::Best(_), Some(best)) => {
+            let pem = best.pem().unwrap_or_default();
+            Reply::new(200, pem.into_bytes())
+                .with("Content-Type", PEM_FILE)
+                .with("SGX-TCBm", best.tcb.tcbm())
+        }
+        (Wanted::Best(_), None) => return refuse(Refusal::NotFound),
+        (Wanted::Configured(_) | Wanted::Every, _) => {
+            let list = pck::list(&answer.entries, shape);
+            Reply::new(200, list.into_bytes()).with("Content-Type", JSON)
+        }
+    };
+    let ca = match answer.ca {
+        Ca::Platform => "platform",
+        Ca::Processor | Ca::Root => "processor",
+    };
+    let reply = reply
+        .with("SGX-FMSPC", answer.fmspc)
+        .with("SGX-PCK-Certificate-CA-Type", ca);
+    match &answer.chain {
+        Some(chain) => with_chain(reply, "SGX-PCK-Certificate-Issuer-Chain", chain, fault),
+        None => reply,
+    }
+}
+
+/// Direct registration: 201 and the PPID in hex.
+fn register(vendor: &mut Vendor, manifest: &[u8]) -> Reply {
+    match vendor.population.register(manifest) {
+        Ok(ppid) => Reply::text(201, &data_encoding::HEXUPPER.encode(&ppid)),
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+/// Eight places of one size, the first of them filled: an add-request adds one package.
+fn membership(instance: [u8; 16]) -> Reply {
+    let mut body = manifest::membership_certificate(instance, 0);
+    body.resize(MEMBERSHIP_CERTIFICATES * body.len(), 0);
+    Reply::new(200, body)
+        .with("Content-Type", "application/octet-stream")
+        .with("Certificate-Count", "1")
 }
 
 fn fmspcs(platform: Option<&'static str>) -> Reply {
@@ -190,11 +276,43 @@ fn refuse(refusal: Refusal) -> Reply {
             .with("Error-Code", "InvalidRequestSyntax")
             .with("Error-Message", message),
         Refusal::Gone(message) => Reply::text(410, message),
-        Refusal::MethodNotAllowed => {
-            Reply::text(405, "Method not allowed.").with("Allow", "GET, HEAD")
+        Refusal::MethodNotAllowed(allowed) => {
+            Reply::text(405, "Method not allowed.").with("Allow", allowed)
         }
         Refusal::NotFound => Reply::text(404, "Not found."),
+        Refusal::Rejected(code) => {
+            let (code, message) = error_texts(code);
+            Reply::text(400, "Invalid request parameters.")
+                .with("Error-Code", code)
+                .with("Error-Message", message)
+        }
         Refusal::Unauthorized => Reply::text(401, "Access denied due to invalid subscription key."),
+        Refusal::UnsupportedMediaType => {
+            Reply::text(415, "The body has to be application/octet-stream.")
+        }
+    }
+}
+
+/// `Error-Code` as the vendor spells it, and `Error-Message` in the simulator's own words.
+fn error_texts(code: ErrorCode) -> (&'static str, &'static str) {
+    match code {
+        ErrorCode::CachedKeysPolicyViolation => (
+            "CachedKeysPolicyViolation",
+            "This platform instance was registered without keys being kept, which cannot be changed.",
+        ),
+        ErrorCode::InvalidAddRequest => ("InvalidAddRequest", "The add-request is invalid."),
+        ErrorCode::InvalidPlatformManifest => (
+            "InvalidPlatformManifest",
+            "The platform manifest is invalid or not the newest.",
+        ),
+        ErrorCode::InvalidRegistrationServer => (
+            "InvalidRegistrationServer",
+            "The platform belongs to another registration server.",
+        ),
+        ErrorCode::PlatformNotFound => (
+            "PlatformNotFound",
+            "No platform with kept keys is known for the request.",
+        ),
     }
 }
 
@@ -219,6 +337,8 @@ fn random_bytes(count: usize) -> Vec<u8> {
 
 const JSON: &str = "application/json";
 const PEM_FILE: &str = "application/x-pem-file";
+/// The registration service's answer has as many, used or not (spec/intel-pcs-and-pccs.md section 4).
+const MEMBERSHIP_CERTIFICATES: usize = 8;
 const PKIX_CRL: &str = "application/pkix-crl";
 const CAPTIVE_PORTAL: &str = "<!DOCTYPE html><html><head><title>Guest network</title></head>\
                               <body>Please sign in to use the network.</body></html>";

@@ -1,19 +1,21 @@
-//! The simulated vendor's keys and certificates: a root, two PCK CAs and the TCB signer, fresh at each start.
+//! The simulated vendor's keys and certificates: a root, two PCK CAs, the TCB signer and PCK certificates, fresh at each
+//! start.
 //!
-//! Subject names, key usages, path lengths and the CRL distribution point are as in Intel's certificates
-//! (spec/intel-verification.md section 2, spec/intel-pcs-and-pccs.md section 7); the distribution point names the
-//! simulator's own root CRL address, so a client that follows it stays inside. Signatures over JSON are the raw r||s of
+//! Subject names, key usages, path lengths and CRL distribution points are as in Intel's certificates
+//! (spec/intel-verification.md section 2, spec/intel-pcs-and-pccs.md section 7); the distribution points name the
+//! simulator's own addresses, so a client that follows one stays inside. Signatures over JSON are the raw r||s of
 //! ECDSA P-256 with SHA-256 (section 4). Keys never leave this file.
 
 use crate::SimError;
 use crate::management::{Ca, CaCertificate};
+use crate::pem::{pem, percent_encode};
+use crate::shared;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use data_encoding::BASE64;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
+    CustomExtension, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use std::time::Duration;
 
@@ -25,9 +27,16 @@ pub(crate) struct Certificate {
     not_before: i64,
 }
 
+/// The certificate of one platform at one TCB level. Its key is thrown away: nobody signs quotes here.
+#[derive(Clone)]
+pub(crate) struct PckCertificate {
+    pub(crate) der: Vec<u8>,
+    pub(crate) serial: Vec<u8>,
+}
+
 /// The vendor's whole hierarchy.
 pub(crate) struct Pki {
-    crl_url: String,
+    pcs_url: String,
     root: Authority,
     platform_ca: Authority,
     processor_ca: Authority,
@@ -57,7 +66,8 @@ pub(crate) struct Chain {
 
 impl Pki {
     /// Makes keys and certificates; the certificates begin a year before `now`.
-    pub(crate) fn generate(now: i64, crl_url: &str) -> Result<Self, SimError> {
+    pub(crate) fn generate(now: i64, pcs_url: &str) -> Result<Self, SimError> {
+        let crl_url = &shared::root_crl_url(pcs_url);
         let begin = now - YEAR;
         let root_key = KeyPair::generate()?;
         let root_params = params(Profile::Root, begin, begin + ROOT_YEARS * YEAR, crl_url)?;
@@ -71,7 +81,7 @@ impl Pki {
         let processor_ca = root.pck_ca(Profile::ProcessorCa, begin, crl_url)?;
         let signer = root.tcb_signer(KeyPair::generate()?, begin, crl_url)?;
         Ok(Self {
-            crl_url: crl_url.to_owned(),
+            pcs_url: pcs_url.to_owned(),
             root,
             platform_ca,
             processor_ca,
@@ -91,7 +101,8 @@ impl Pki {
         } else {
             KeyPair::generate()?
         };
-        let signer = self.root.tcb_signer(key, now, &self.crl_url)?;
+        let crl_url = shared::root_crl_url(&self.pcs_url);
+        let signer = self.root.tcb_signer(key, now, &crl_url)?;
         self.signers.push(signer);
         Ok(())
     }
@@ -146,7 +157,30 @@ impl Pki {
         Ok(crl.der().to_vec())
     }
 
-    /// The chain of a PCK CRL; the root CRL has none.
+    /// A PCK certificate for a fresh key, with its `SGX-extension` in DER; valid for seven years from `not_before`.
+    pub(crate) fn sign_pck(
+        &self,
+        ca: Ca,
+        sgx_extension: Vec<u8>,
+        not_before: i64,
+    ) -> Result<PckCertificate, SimError> {
+        let crl_url = shared::pck_crl_url(&self.pcs_url, ca);
+        let end = not_before + PCK_YEARS * YEAR;
+        let mut params = params(Profile::Pck, not_before, end, &crl_url)?;
+        params.custom_extensions = vec![CustomExtension::from_oid_content(
+            &SGX_EXTENSION,
+            sgx_extension,
+        )];
+        let authority = self.authority(ca);
+        let issuer = Issuer::from_params(&authority.params, &authority.key);
+        let issued = params.signed_by(&KeyPair::generate()?, &issuer)?;
+        Ok(PckCertificate {
+            der: issued.der().to_vec(),
+            serial: serial_of(&params),
+        })
+    }
+
+    /// The chain of a PCK CRL and of PCK certificates; the root CRL has none.
     pub(crate) fn crl_chain(&self, ca: Ca) -> Option<Chain> {
         match ca {
             Ca::Platform | Ca::Processor => Some(self.chain(&self.authority(ca).certificate)),
@@ -214,14 +248,9 @@ impl Authority {
 
 impl Certificate {
     fn new(der: &[u8], params: &CertificateParams, not_before: i64) -> Self {
-        let serial = params
-            .serial_number
-            .as_ref()
-            .map(SerialNumber::to_bytes)
-            .unwrap_or_default();
         Self {
             pem: pem("CERTIFICATE", der),
-            serial,
+            serial: serial_of(params),
             not_before,
         }
     }
@@ -239,19 +268,12 @@ impl Chain {
     }
 }
 
-/// PEM with lines of 64 characters, a newline after the last.
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64.encode(der);
-    let mut out = format!("-----BEGIN {label}-----\n");
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at(rest.len().min(64));
-        out.push_str(line);
-        out.push('\n');
-        rest = tail;
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
-    out
+fn serial_of(params: &CertificateParams) -> Vec<u8> {
+    params
+        .serial_number
+        .as_ref()
+        .map(SerialNumber::to_bytes)
+        .unwrap_or_default()
 }
 
 /// A positive random serial number of 20 octets, as Intel's are.
@@ -262,9 +284,10 @@ pub(crate) fn random_serial() -> Result<Vec<u8>, SimError> {
     Ok(serial.to_vec())
 }
 
-/// Which of the four kinds of certificate, with Intel's constraints for each.
+/// Which of the five kinds of certificate, with Intel's constraints for each.
 #[derive(Clone, Copy)]
 enum Profile {
+    Pck,
     PlatformCa,
     ProcessorCa,
     Root,
@@ -274,6 +297,7 @@ enum Profile {
 impl Profile {
     fn common_name(self) -> &'static str {
         match self {
+            Profile::Pck => "Intel SGX PCK Certificate",
             Profile::PlatformCa => "Intel SGX PCK Platform CA",
             Profile::ProcessorCa => "Intel SGX PCK Processor CA",
             Profile::Root => "Intel SGX Root CA",
@@ -287,7 +311,7 @@ impl Profile {
                 IsCa::Ca(BasicConstraints::Constrained(0))
             }
             Profile::Root => IsCa::Ca(BasicConstraints::Constrained(1)),
-            Profile::TcbSigning => IsCa::ExplicitNoCa,
+            Profile::Pck | Profile::TcbSigning => IsCa::ExplicitNoCa,
         }
     }
 
@@ -296,7 +320,7 @@ impl Profile {
             Profile::PlatformCa | Profile::ProcessorCa | Profile::Root => {
                 vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign]
             }
-            Profile::TcbSigning => vec![
+            Profile::Pck | Profile::TcbSigning => vec![
                 KeyUsagePurpose::DigitalSignature,
                 KeyUsagePurpose::ContentCommitment,
             ],
@@ -340,40 +364,11 @@ fn since_1970(unix_seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(unix_seconds).unwrap_or(0))
 }
 
-/// RFC 3986 unreserved characters stay, all others become `%XX`.
-fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
 const YEAR: i64 = 365 * 86_400;
-/// Intel's validities: the root to 2049, the PCK CAs 15 years, TCB signing 7 (spec/intel-verification.md section 2).
+/// Intel's validities: the root to 2049, the PCK CAs 15 years, TCB signing and PCK 7 (spec/intel-verification.md section 2).
 const ROOT_YEARS: i64 = 21;
 const PCK_CA_YEARS: i64 = 15;
 const TCB_SIGNING_YEARS: i64 = 7;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pem_breaks_lines_at_64_and_ends_with_a_newline() {
-        let text = pem("X509 CRL", &[0; 49]);
-        let lines: Vec<_> = text.lines().map(str::len).collect();
-        assert_eq!(lines, [24, 64, 4, 22]);
-        assert!(text.ends_with("-----END X509 CRL-----\n"));
-    }
-
-    #[test]
-    fn headers_are_percent_encoded_whole() {
-        assert_eq!(percent_encode("a+/= -\n"), "a%2B%2F%3D%20-%0A");
-    }
-}
+const PCK_YEARS: i64 = 7;
+/// spec/intel-pcs-and-pccs.md section 7.
+const SGX_EXTENSION: [u64; 7] = [1, 2, 840, 113_741, 1, 13, 1];

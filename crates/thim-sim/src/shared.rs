@@ -3,6 +3,7 @@
 //! The lock is held while an answer is made (a signature takes well under a millisecond) and never across a pause or a
 //! write.
 
+use crate::management::Ca;
 use crate::vendor::Vendor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,9 +33,20 @@ impl Shared {
     }
 }
 
-/// The address that every certificate's CRL distribution point names.
+/// The address that CA and TCB signing certificates' CRL distribution point names.
 pub(crate) fn root_crl_url(pcs_url: &str) -> String {
     format!("{pcs_url}{ROOT_CRL_PATH}")
+}
+
+/// The address that PCK certificates' CRL distribution point names, as Intel's do.
+pub(crate) fn pck_crl_url(pcs_url: &str, ca: Ca) -> String {
+    let name = match ca {
+        Ca::Platform => "platform",
+        Ca::Processor => "processor",
+        // No PCK certificate is the root's; its CRL is elsewhere.
+        Ca::Root => return root_crl_url(pcs_url),
+    };
+    format!("{pcs_url}/sgx/certification/v4/pckcrl?ca={name}&encoding=der")
 }
 
 /// The path of Intel's certificate host (spec/intel-pcs-and-pccs.md section 4).

@@ -9,6 +9,7 @@ use crate::calendar;
 use crate::evaluation::RecoveryEvent;
 use crate::fleet::Family;
 use crate::identity::IdentityLevel;
+use crate::pck_tcb::PckTcb;
 use serde::Serialize;
 
 /// The two technologies of the PCS paths.
@@ -91,6 +92,20 @@ struct Component {
     kind: Option<&'static str>,
 }
 
+impl Tcb {
+    /// The same TCB as a PCK certificate has it.
+    fn to_pck(&self) -> PckTcb {
+        let mut components = [0; COMPONENTS];
+        for (svn, component) in components.iter_mut().zip(&self.sgxtcbcomponents) {
+            *svn = u8::try_from(component.svn).unwrap_or(u8::MAX);
+        }
+        PckTcb {
+            components,
+            pcesvn: u16::try_from(self.pcesvn).unwrap_or(u16::MAX),
+        }
+    }
+}
+
 impl TcbInfo {
     /// The TCB info of a family as of `events[0]`, the newest event the document knows.
     pub(crate) fn new(
@@ -126,6 +141,24 @@ impl TcbInfo {
     pub(crate) fn diverge(&mut self) {
         self.tcb_levels.pop();
     }
+}
+
+/// Every TCB the vendor can certify a platform of the family for, best first: the best levels of each event, then the
+/// level of 2018. Each is a level of the SGX TCB info of its event's number.
+pub(crate) fn pck_tcbs(family: &Family, events: &[RecoveryEvent]) -> Vec<PckTcb> {
+    let of_events = (0..events.len()).flat_map(|newest| best_pck_tcbs(family, &events[newest..]));
+    of_events
+        .chain([floor(family, None, events).tcb.to_pck()])
+        .collect()
+}
+
+/// The levels that the newest event brought: one, or with hyper-threading on and off two.
+pub(crate) fn best_pck_tcbs(family: &Family, events: &[RecoveryEvent]) -> Vec<PckTcb> {
+    levels(family, None, events)
+        .iter()
+        .take(if family.hardening { 2 } else { 1 })
+        .map(|level| level.tcb.to_pck())
+        .collect()
 }
 
 fn levels(family: &Family, module_svn: Option<u32>, events: &[RecoveryEvent]) -> Vec<TcbLevel> {
@@ -278,7 +311,7 @@ fn unnamed(svn: u32) -> Component {
 /// Components in an SGX or TDX TCB.
 const COMPONENTS: usize = 16;
 /// The index of the component that tells hyper-threading, in the families that need hardening.
-const HYPER_THREADING: usize = 5;
+pub(crate) const HYPER_THREADING: usize = 5;
 
 /// The signer of every Intel TDX module is the all-zero one: "Intel" (vectors/intel/tcbinfo/tdx-v3-*).
 const TDX_MODULE: TdxModule = TdxModule {

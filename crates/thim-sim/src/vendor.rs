@@ -11,8 +11,11 @@ use crate::evaluation::{EvaluationNumbers, NumberList};
 use crate::faults::{Fault, Faults};
 use crate::fleet::Family;
 use crate::identity::{Enclave, EnclaveIdentity};
-use crate::management::Ca;
+use crate::management::{Ca, Recovery};
+use crate::pck::{self, PckAnswer, PckFailure};
+use crate::pck_paths::PckRequest;
 use crate::pki::{self, Chain, Pki};
+use crate::population::Population;
 use crate::tcb_info::{TcbInfo, Tee};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -66,29 +69,32 @@ pub(crate) struct Vendor {
     pub(crate) calls: CallLog,
     pub(crate) faults: Faults,
     pub(crate) numbers: EvaluationNumbers,
+    pub(crate) population: Population,
     pub(crate) resign_after_seconds: i64,
     pki: Pki,
-    /// The hierarchy of the `wrong-key` fault, made when first needed.
+    /// The hierarchy of the faults `wrong-key` and `one-forged`, made when first needed.
     impostor: Option<Pki>,
-    crl_url: String,
+    pcs_url: String,
     revoked: HashMap<Ca, Vec<Vec<u8>>>,
     editions: HashMap<Artefact, Edition>,
 }
 
 impl Vendor {
     /// A vendor with fresh keys, nothing signed, and the entries Intel's platform CRL has.
-    pub(crate) fn new(now: i64, crl_url: &str) -> Result<Self, SimError> {
+    pub(crate) fn new(now: i64, pcs_url: &str) -> Result<Self, SimError> {
         let platform = (0..PLATFORM_CRL_ENTRIES)
             .map(|_| pki::random_serial())
             .collect::<Result<_, _>>()?;
+        let numbers = EvaluationNumbers::at_start(now);
         Ok(Self {
             calls: CallLog::default(),
             faults: Faults::default(),
-            numbers: EvaluationNumbers::at_start(now),
+            population: Population::at_start(&numbers.all(), now)?,
+            numbers,
             resign_after_seconds: RESIGN_AFTER_SECONDS,
-            pki: Pki::generate(now, crl_url)?,
+            pki: Pki::generate(now, pcs_url)?,
             impostor: None,
-            crl_url: crl_url.to_owned(),
+            pcs_url: pcs_url.to_owned(),
             revoked: HashMap::from([(Ca::Platform, platform)]),
             editions: HashMap::new(),
         })
@@ -136,13 +142,9 @@ impl Vendor {
                 self.sign(&self.pki, other, freshly(now))
             }
             Some(Fault::WrongKey) => {
-                let impostor = match self.impostor.take() {
-                    Some(impostor) => impostor,
-                    None => Pki::generate(now, &self.crl_url)?,
-                };
-                let edition = self.sign(&impostor, artefact, freshly(now));
-                self.impostor = Some(impostor);
-                edition
+                self.make_impostor(now)?;
+                let impostor = self.impostor.as_ref().ok_or(SimError::Signature)?;
+                self.sign(impostor, artefact, freshly(now))
             }
             Some(Fault::WrongNumber) => {
                 let other = self.other_number(artefact, now);
@@ -160,16 +162,38 @@ impl Vendor {
                 | Fault::Html
                 | Fault::Huge { .. }
                 | Fault::NoChain
+                | Fault::OneForged
+                | Fault::Partial { .. }
                 | Fault::Redirect { .. }
                 | Fault::Reset
                 | Fault::Slow { .. }
                 | Fault::Status { .. }
                 | Fault::Throttle { .. }
                 | Fault::Truncated
-                | Fault::Unavailable { .. },
+                | Fault::Unavailable { .. }
+                | Fault::WrongPlatform,
             )
             | None => self.current(artefact, now),
         }
+    }
+
+    /// The PCK certificates that answer a request, altered by the fault if that is one of theirs.
+    pub(crate) fn pck(
+        &mut self,
+        request: &PckRequest,
+        fault: Option<&Fault>,
+        now: i64,
+    ) -> Result<PckAnswer, PckFailure> {
+        if matches!(fault, Some(Fault::OneForged | Fault::WrongKey)) {
+            self.make_impostor(now)?;
+        }
+        let impostor = self.impostor.as_ref();
+        pck::answer(&mut self.population, &self.pki, impostor, request, fault)
+    }
+
+    /// The serial numbers of all of a platform's PCK certificates.
+    pub(crate) fn pck_serials(&mut self, index: usize) -> Result<Vec<Vec<u8>>, SimError> {
+        pck::serials(self.population.machine_mut(index), &self.pki)
     }
 
     /// Signs everything that was signed before again, dated now.
@@ -179,16 +203,20 @@ impl Vendor {
         Ok(artefacts.len())
     }
 
-    /// A TCB recovery event: the next number; the lists tell of it at once.
-    pub(crate) fn recover(&mut self, now: i64, event_days_ago: u32) -> Result<u32, SimError> {
+    /// A TCB recovery event: the next number; the lists tell of it at once, and every platform has a new best level and
+    /// new certificates.
+    pub(crate) fn recover(&mut self, recovery: &Recovery, now: i64) -> Result<u32, SimError> {
         let lists: Vec<_> = [Tee::Sgx, Tee::Tdx]
             .map(Artefact::NumberList)
             .into_iter()
             .filter(|list| self.editions.contains_key(list))
             .collect();
         self.may_resign(&lists, now)?;
-        let number = self.numbers.recover(now, event_days_ago);
+        let number = self.numbers.recover(now, recovery.event_days_ago);
         self.resign(&lists, now)?;
+        let events = self.numbers.all();
+        self.population
+            .recover(&events, recovery.stale_manifests, now);
         Ok(number)
     }
 
@@ -305,6 +333,13 @@ impl Vendor {
             issued,
             answered: false,
         })
+    }
+
+    fn make_impostor(&mut self, now: i64) -> Result<(), SimError> {
+        if self.impostor.is_none() {
+            self.impostor = Some(Pki::generate(now, &self.pcs_url)?);
+        }
+        Ok(())
     }
 
     fn other_number(&self, artefact: Artefact, now: i64) -> Artefact {

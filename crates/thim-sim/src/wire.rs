@@ -2,12 +2,13 @@
 //!
 //! A framework would refuse to send what the faults need: half a body, an RST in the middle of a header, a silent
 //! close. So this file reads requests with `httparse` and writes answers byte by byte. It promises correct HTTP/1.1
-//! (RFC 9112) for everything else: keep-alive, HEAD, pipelined requests, bodies read and thrown away. It knows nothing
-//! of Intel.
+//! (RFC 9112) for everything else: keep-alive, HEAD, pipelined requests, bodies up to a limit. It knows nothing of
+//! Intel.
 
 use crate::pcs;
 use crate::shared::Shared;
 use axum::http::StatusCode;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +17,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// What a request's head says.
-#[derive(Debug)]
+/// A request. No `Debug` beyond its first line: bodies are manifests.
 pub(crate) struct Request {
     pub(crate) method: String,
     /// `path?query` as received.
     pub(crate) target: String,
     /// `Ocp-Apim-Subscription-Key`.
     pub(crate) api_key: Option<String>,
+    /// `PPID-Encryption-Key`.
+    pub(crate) ppid_encryption_key: Option<String>,
+    pub(crate) body: Vec<u8>,
+    content_type: Option<String>,
     body_bytes: usize,
     keep_alive: bool,
+    /// The client waits for a 100 before it sends the body.
+    expects_continue: bool,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Request {
@@ -37,6 +52,13 @@ impl Request {
 
     pub(crate) fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// Whether the body's media type is this one; parameters such as `charset` may follow it.
+    pub(crate) fn has_content_type(&self, media_type: &str) -> bool {
+        let given = self.content_type.as_deref().unwrap_or_default();
+        let given = given.split_once(';').map_or(given, |(given, _)| given);
+        given.trim().eq_ignore_ascii_case(media_type)
     }
 }
 
@@ -132,7 +154,7 @@ async fn read_request(
     stream: &mut TcpStream,
     received: &mut Vec<u8>,
 ) -> Result<Option<Request>, u16> {
-    let request = loop {
+    let mut request = loop {
         if let Some((request, head_bytes)) = parse_head(received)? {
             received.drain(..head_bytes);
             break request;
@@ -148,12 +170,18 @@ async fn read_request(
     if request.body_bytes > MAX_BODY_BYTES {
         return Err(413);
     }
+    if request.expects_continue && received.len() < request.body_bytes {
+        let sent = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+        if sent.is_err() {
+            return Ok(None);
+        }
+    }
     while received.len() < request.body_bytes {
         if !matches!(stream.read_buf(received).await, Ok(1..)) {
             return Ok(None);
         }
     }
-    received.drain(..request.body_bytes);
+    request.body = received.drain(..request.body_bytes).collect();
     Ok(Some(request))
 }
 
@@ -187,8 +215,13 @@ fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, u16> {
         method: parsed.method.unwrap_or_default().to_owned(),
         target: parsed.path.unwrap_or_default().to_owned(),
         api_key: header("ocp-apim-subscription-key"),
+        ppid_encryption_key: header("ppid-encryption-key"),
+        body: Vec::new(),
+        content_type: header("content-type"),
         body_bytes,
         keep_alive,
+        expects_continue: header("expect")
+            .is_some_and(|value| value.eq_ignore_ascii_case("100-continue")),
     };
     Ok(Some((request, head_bytes)))
 }

@@ -1,9 +1,10 @@
 //! A client that hides nothing: it writes a request, reads until the end, and says what came.
 
+use data_encoding::HEXUPPER;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use thim_sim::{Management, Sim, SimConfig};
+use thim_sim::{Management, Sim, SimConfig, SimPlatform};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -17,6 +18,14 @@ pub const TDX_TCB: &str = "/tdx/certification/v4/tcb?fmspc=B0C06F53494D";
 pub const QE: &str = "/sgx/certification/v4/qe/identity";
 pub const PLATFORM_CRL: &str = "/sgx/certification/v4/pckcrl?ca=platform&encoding=der";
 pub const ROOT_CRL: &str = "/IntelSGXRootCA.der";
+
+pub const PCKCERT: &str = "/sgx/certification/v4/pckcert";
+pub const PCKCERTS: &str = "/sgx/certification/v4/pckcerts";
+pub const PCKCERTS_CONFIG: &str = "/sgx/certification/v4/pckcerts/config";
+pub const REGISTER: &str = "/sgx/registration/v1/platform";
+pub const ADD_PACKAGE: &str = "/sgx/registration/v1/package";
+pub const JSON: &str = "application/json";
+pub const OCTETS: &str = "application/octet-stream";
 
 /// A simulator and its clock.
 pub struct Simulated {
@@ -72,6 +81,37 @@ impl Simulated {
         exchange(&url, "GET", target, &[], "").await
     }
 
+    /// A POST to the PCS port.
+    pub async fn post(&self, target: &str, content_type: &str, body: impl AsRef<[u8]>) -> Answer {
+        let headers = [("Content-Type", content_type)];
+        let url = self.sim.pcs_url();
+        exchange(&url, "POST", target, &headers, body)
+            .await
+            .unwrap()
+    }
+
+    /// `pckcerts` by encrypted PPID.
+    pub async fn certificates(&self, platform: &SimPlatform) -> Answer {
+        self.get(&pckcerts_target(platform)).await
+    }
+
+    /// `pckcerts` by manifest.
+    pub async fn certificates_by_manifest(&self, manifest: &[u8]) -> Answer {
+        let body = manifest_body(manifest, "");
+        self.post(PCKCERTS, JSON, body).await
+    }
+
+    /// Direct registration.
+    pub async fn register(&self, manifest: &[u8]) -> Answer {
+        self.post(REGISTER, OCTETS, manifest).await
+    }
+
+    /// The first platform of a family: those of the start come first.
+    pub fn platform_of(&self, fmspc: &str) -> SimPlatform {
+        let platforms = self.management().platforms();
+        platforms.into_iter().find(|p| p.fmspc == fmspc).unwrap()
+    }
+
     /// A request to the management port; the JSON that came, after its status.
     pub async fn manage(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
         let url = self.sim.management_url();
@@ -93,19 +133,46 @@ impl Answer {
     }
 }
 
+/// `pckcerts` by encrypted PPID.
+pub fn pckcerts_target(platform: &SimPlatform) -> String {
+    let ppid = HEXUPPER.encode(&platform.encrypted_ppid);
+    format!("{PCKCERTS}?encrypted_ppid={ppid}&pceid=0000")
+}
+
+/// `pckcert` by encrypted PPID, for the raw TCB the platform has.
+pub fn pckcert_target(platform: &SimPlatform) -> String {
+    let ppid = HEXUPPER.encode(&platform.encrypted_ppid);
+    let [cpusvn, pcesvn] = raw_tcb(platform);
+    format!("{PCKCERT}?encrypted_ppid={ppid}&cpusvn={cpusvn}&pcesvn={pcesvn}&pceid=0000")
+}
+
+/// The body of the POST calls; `more` are members behind a comma.
+pub fn manifest_body(manifest: &[u8], more: &str) -> String {
+    let manifest = HEXUPPER.encode(manifest);
+    format!(r#"{{"platformManifest":"{manifest}","pceid":"0000"{more}}}"#)
+}
+
+/// CPUSVN and PCESVN as requests write them.
+pub fn raw_tcb(platform: &SimPlatform) -> [String; 2] {
+    let pcesvn = platform.pce_svn.to_le_bytes();
+    [HEXUPPER.encode(&platform.cpu_svn), HEXUPPER.encode(&pcesvn)]
+}
+
 pub async fn exchange(
     url: &str,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> io::Result<Answer> {
+    let body = body.as_ref();
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-    read_answer(&raw(url, request.as_bytes()).await?)
+    request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    let request = [request.as_bytes(), body].concat();
+    read_answer(&raw(url, &request).await?)
 }
 
 /// Everything the server sends to these bytes until it closes.

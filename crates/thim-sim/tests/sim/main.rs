@@ -7,5 +7,9 @@
 mod client;
 mod faults;
 mod management;
+mod pck;
+mod pck_faults;
 mod pcs;
+mod platforms;
 mod proof;
+mod registration;

@@ -97,6 +97,98 @@ fn date(inner: &Value, member: &str) -> i64 {
     timestamp.as_second()
 }
 
+/// An entry of a `pckcerts` list.
+pub struct Listed {
+    pub tcb: Value,
+    pub tcbm: String,
+    /// `None` is `Not available`.
+    pub certificate: Option<Certificate>,
+}
+
+/// The entries of a `pckcerts` answer, unverified.
+pub fn listed(answer: &Answer) -> Vec<Listed> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let entries: Vec<Value> = serde_json::from_slice(&answer.body).unwrap();
+    entries
+        .into_iter()
+        .map(|mut entry| {
+            let certificate = match entry["cert"].as_str().unwrap() {
+                "Not available" => None,
+                encoded => {
+                    assert!(encoded.ends_with("-----END%20CERTIFICATE-----%0A"));
+                    let pem = percent_decode_str(encoded).decode_utf8().unwrap();
+                    Some(Certificate::from_pem(pem.as_bytes()).unwrap())
+                }
+            };
+            Listed {
+                tcb: entry["tcb"].take(),
+                tcbm: entry["tcbm"].as_str().unwrap().to_owned(),
+                certificate,
+            }
+        })
+        .collect()
+}
+
+/// The certificates of a `pckcerts` answer: chain and every signature must hold.
+pub fn pck_certificates(answer: &Answer, root_pem: &str) -> Vec<Certificate> {
+    let chain = chain(answer, PCK_CHAIN);
+    assert!(leads_to(&chain, root_pem));
+    let listed = listed(answer).into_iter();
+    let certificates: Vec<_> = listed.filter_map(|entry| entry.certificate).collect();
+    assert!(certificates.iter().all(|leaf| signed_by(leaf, &chain[0])));
+    certificates
+}
+
+/// The serial number in lower-case hex.
+pub fn serial(certificate: &Certificate) -> String {
+    HEXLOWER.encode(certificate.tbs_certificate().serial_number().as_bytes())
+}
+
+/// The value of an item of the SGX extension, by the numbers behind the extension's identifier.
+pub fn sgx_item(certificate: &Certificate, numbers: &[u8]) -> Option<Vec<u8>> {
+    let extensions = certificate.tbs_certificate().extensions().unwrap();
+    let extension = extensions
+        .iter()
+        .find(|extension| extension.extn_id.to_string() == SGX_EXTENSION)
+        .expect("the SGX extension");
+    let mut identifier = extension.extn_id.as_bytes().to_vec();
+    let mut items = elements(extension.extn_value.as_bytes()).remove(0).1;
+    let mut value = None;
+    for number in numbers {
+        identifier.push(*number);
+        let found = elements(items)
+            .into_iter()
+            .map(|(_, item)| elements(item))
+            .find(|item| item[0].1 == identifier)?;
+        items = found[1].1;
+        value = Some(items.to_vec());
+    }
+    value
+}
+
+/// The elements of DER one behind the other: tag and content.
+fn elements(mut der: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut elements = Vec::new();
+    while let [tag, first, rest @ ..] = der {
+        let (length, rest) = match *first {
+            short @ 0..=0x7f => (usize::from(short), rest),
+            0x81 => (usize::from(rest[0]), &rest[1..]),
+            0x82 => (
+                usize::from(rest[0]) * 256 + usize::from(rest[1]),
+                &rest[2..],
+            ),
+            _ => panic!("not DER of this size"),
+        };
+        elements.push((*tag, &rest[..length]));
+        der = &rest[length..];
+    }
+    elements
+}
+
+pub const PCK_CHAIN: &str = "SGX-PCK-Certificate-Issuer-Chain";
+const SGX_EXTENSION: &str = "1.2.840.113741.1.13.1";
+
 /// Compact JSON of exactly two members: the inner object's exact bytes, and the signature's hex.
 fn split<'a>(answer: &'a Answer, member: &str) -> (&'a [u8], &'a str) {
     let text = answer.text();
@@ -105,7 +197,7 @@ fn split<'a>(answer: &'a Answer, member: &str) -> (&'a [u8], &'a str) {
     (inner.as_bytes(), rest.strip_suffix("\"}").unwrap())
 }
 
-fn signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
+pub fn signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
     let tbs = certificate.tbs_certificate().to_der().unwrap();
     let signature = certificate.signature().raw_bytes();
     verifies(issuer, &ECDSA_P256_SHA256_ASN1, &tbs, signature)

@@ -105,6 +105,16 @@ impl Client {
         }
         read(&url, request.send_json(body))
     }
+
+    /// DELETE `path`.
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.delete(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", &format!("Bearer {token}"));
+        }
+        read(&url, request.call())
+    }
 }
 
 fn read<T: DeserializeOwned>(

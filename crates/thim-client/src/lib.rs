@@ -11,6 +11,8 @@ mod wire;
 
 pub use client::{Client, ClientError};
 pub use wire::{
-    EditionSummary, EventRecord, ImportFile, ImportReport, ImportRequest, KeyStatus, Problem,
-    RefreshReport, RefreshStep, Refused, Status, TransitionRecord,
+    Diagnosis, EditionSummary, EventRecord, ImportFile, ImportReport, ImportRequest, KeyStatus,
+    NewToken, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
+    PlatformSummary, Problem, RefreshReport, RefreshStep, Refused, RegisterReport, RegisterRequest,
+    RotationReport, Status, TokenSummary, TransitionRecord,
 };

@@ -1,7 +1,16 @@
 //! The shapes of the own API. Times are RFC 3339 in UTC, digests lower-case hex, keys as
 //! [`thim_verify::ArtefactKey`] prints them.
 
+mod platforms;
+mod tokens;
+
 use serde::{Deserialize, Serialize};
+
+pub use platforms::{
+    Diagnosis, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
+    PlatformSummary, RegisterReport, RegisterRequest,
+};
+pub use tokens::{NewToken, RotationReport, TokenSummary};
 
 /// A problem document (RFC 9457), the body of every error of the own API.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -187,6 +196,9 @@ pub struct Status {
     pub earliest_next_update: Option<String>,
     /// How many editions are held back now.
     pub held_editions: u64,
+    /// How many platforms stand in which state.
+    #[serde(default)]
+    pub platforms: std::collections::BTreeMap<String, u64>,
     /// Every key with a current edition.
     pub keys: Vec<KeyStatus>,
 }

@@ -125,11 +125,23 @@ impl Collateral {
             unchecked,
         };
         let policy = self.sentinel_policy(key.kind());
+        let expired_leaves: BTreeSet<String> = match key {
+            ArtefactKey::PckCrl { ca } => {
+                self.store
+                    .pck_expired_revoked(ca, artefact.issued())
+                    .await?
+            }
+            ArtefactKey::EnclaveIdentity { .. }
+            | ArtefactKey::EvaluationNumbers { .. }
+            | ArtefactKey::RootCrl
+            | ArtefactKey::TcbInfo { .. } => BTreeSet::new(),
+        };
         let known_expired = |serial: &sentinel::Serial| {
-            key == ArtefactKey::RootCrl
-                && issuers.iter().any(|known| {
-                    known.serial() == serial.as_slice() && known.not_after() < artefact.issued()
-                })
+            expired_leaves.contains(&data_encoding::HEXLOWER.encode(serial))
+                || (key == ArtefactKey::RootCrl
+                    && issuers.iter().any(|known| {
+                        known.serial() == serial.as_slice() && known.not_after() < artefact.issued()
+                    }))
         };
         let mut batch = Batch {
             called: called_row(&offer, key),

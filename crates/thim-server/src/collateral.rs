@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use thim_verify::{
-    Artefact, ArtefactKey, Content, Issuers, Kind, TrustAnchors, UnixTime, Verified,
+    Artefact, ArtefactKey, Content, Fmspc, Issuers, Kind, PckCa, Tee, TrustAnchors, UnixTime,
+    Verified,
 };
 
 use crate::baseline::Choice;
@@ -28,6 +30,10 @@ pub struct Collateral {
     pub(crate) published: Published,
     pub(crate) issuers: ArcSwap<Issuers>,
     pub(crate) root_crl: ArcSwapOption<Verified<Artefact>>,
+    // The PCK CRLs in force, in the order of `PckCa::ALL`.
+    pub(crate) pck_crls: [ArcSwapOption<Verified<Artefact>>; 2],
+    // Rises whenever what the choice of a PCK certificate rests on has changed: a TCB info, a PCK CRL's entries.
+    pub(crate) selection_epoch: AtomicU64,
     // One admission at a time: what is judged against a history must be judged against all of it.
     pub(crate) admission: tokio::sync::Mutex<()>,
     pub(crate) held: Mutex<BTreeSet<ArtefactKey>>,
@@ -193,6 +199,8 @@ impl Collateral {
             published: Published::default(),
             issuers: ArcSwap::from_pointee(Issuers::new(settings.anchors)),
             root_crl: ArcSwapOption::empty(),
+            pck_crls: Default::default(),
+            selection_epoch: AtomicU64::new(0),
             admission: tokio::sync::Mutex::default(),
             held: Mutex::default(),
             cadence_noted: Mutex::default(),
@@ -401,6 +409,79 @@ impl Collateral {
         Refusal::Storage
     }
 
+    /// The PCK CRL in force of an authority. An expired one still revokes what it revokes.
+    pub(crate) fn pck_crl(&self, ca: PckCa) -> Option<Arc<Verified<Artefact>>> {
+        self.pck_crls[ca as usize].load_full()
+    }
+
+    /// As [`Collateral::answer`], on somebody's word: also where misses are not fetched (`fill = "req"`).
+    pub(crate) async fn provide(
+        self: &Arc<Self>,
+        ask: Ask,
+        now: UnixTime,
+    ) -> Result<Answer, Refusal> {
+        if self.fill != Fill::Req || self.read_only || self.intel.is_empty() {
+            return self.answer(ask, now).await;
+        }
+        if let Some(answer) = self.peek(ask, now) {
+            return Ok(answer);
+        }
+        if let Some(answer) = self.look_up(ask, now).await? {
+            return Ok(answer);
+        }
+        if let Some(failure) = self.flights.recent_failure(&ask, now) {
+            return Err(failure);
+        }
+        self.fetch_in_time(ask, now).await?;
+        self.peek(ask, now).ok_or(Refusal::Busy {
+            retry_after_secs: 1,
+        })
+    }
+
+    /// The SGX TCB info that PCK certificates are chosen by: the early one, else the standard one, as PCCS does.
+    /// With `fetch` it is fetched where it is missing.
+    pub(crate) async fn selection_levels(
+        self: &Arc<Self>,
+        fmspc: Fmspc,
+        fetch: bool,
+        now: UnixTime,
+    ) -> Result<Verified<Artefact>, Refusal> {
+        let subject = Subject::TcbInfo {
+            tee: Tee::Sgx,
+            version: 3,
+            fmspc,
+        };
+        let mut refusal = None;
+        for choice in [Choice::Early, Choice::Standard] {
+            let ask = Ask::Subject(subject, choice);
+            let found = if fetch {
+                self.provide(ask, now).await
+            } else {
+                match self.peek(ask, now) {
+                    Some(answer) => Ok(answer),
+                    None => self
+                        .look_up(ask, now)
+                        .await?
+                        .ok_or_else(|| Refusal::NotHeld {
+                            what: describe(ask),
+                            why: "it was not fetched",
+                        }),
+                }
+            };
+            match found {
+                Ok(answer) => match self.verified_again(answer.ready.key, now).await {
+                    Ok(Some(verified)) => return Ok(verified),
+                    Ok(None) => {}
+                    Err(error) => return Err(self.storage(&error)),
+                },
+                Err(error) => refusal = Some(error),
+            }
+        }
+        Err(refusal.unwrap_or(Refusal::Busy {
+            retry_after_secs: 1,
+        }))
+    }
+
     /// How many keys have something held back.
     pub fn held_keys(&self) -> BTreeSet<ArtefactKey> {
         self.held
@@ -446,6 +527,10 @@ impl Refusal {
                 what,
                 why: error.to_string(),
                 retry_after_secs: *retry_after_secs,
+            },
+            FetchError::KeyRefused { .. } | FetchError::Refused { .. } => Self::Unavailable {
+                what,
+                why: error.to_string(),
             },
             FetchError::Retired => Self::Retired { what },
             FetchError::Storage => Self::Storage,

@@ -2,12 +2,16 @@
 //! beside the part; this file gathers them. Files that it names count from where it is; `data` counts from
 //! the working directory. Secrets are named by path and never stand here.
 
+pub mod check;
+pub mod convert;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use thim_verify::TrustAnchors;
 
-use crate::{freshness, listen, sentinel, tls, upstream};
+use crate::access::PccsHash;
+use crate::{freshness, listen, platforms, sentinel, tls, upstream};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -23,6 +27,8 @@ pub struct Config {
     pub limits: listen::Limits,
     /// Intel's upstreams.
     pub intel: upstream::Config,
+    /// The register of platforms.
+    pub platforms: platforms::Config,
     /// Polls, ages and graces.
     pub freshness: freshness::Config,
     /// Holds.
@@ -57,6 +63,10 @@ pub struct Trust {
 pub struct Api {
     /// A file with the bearer token for acts that change something. Default: `admin.token` in the data directory, made at first start.
     pub token_file: Option<PathBuf>,
+    /// PCCS's `UserTokenHash`: the SHA-512, 128 hex digits, of a token that registers platforms in the header `user-token`. For migration; no default.
+    pub user_token_hash: Option<PccsHash>,
+    /// PCCS's `AdminTokenHash`, likewise of the token that PCCS's administrators send in the header `admin-token`.
+    pub admin_token_hash: Option<PccsHash>,
 }
 
 /// `[log]`.
@@ -99,6 +109,7 @@ impl Default for Config {
             https: tls::Config::default(),
             limits: listen::Limits::default(),
             intel: upstream::Config::default(),
+            platforms: platforms::Config::default(),
             freshness: freshness::Config::default(),
             sentinel: sentinel::Config::default(),
             trust: Trust::default(),

@@ -270,6 +270,8 @@ impl Collateral {
             Ok(_) => "ok",
             Err(FetchError::Absent) => "absent",
             Err(FetchError::Budget { .. }) => "budget",
+            Err(FetchError::KeyRefused { .. }) => "key-refused",
+            Err(FetchError::Refused { .. }) => "refused",
             Err(FetchError::Retired) => "retired",
             Err(FetchError::Storage) => {
                 self.metrics.store_failed();

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admission;
 pub mod baseline;
 pub mod clock;
@@ -17,10 +18,12 @@ pub mod intake;
 pub mod listen;
 pub mod metrics;
 pub mod operations;
+pub mod platforms;
 mod publication;
 pub mod ready;
 pub mod refresh;
 pub mod routes;
+pub mod sealing;
 pub mod secret;
 pub mod sentinel;
 pub mod server;

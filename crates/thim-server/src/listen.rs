@@ -136,7 +136,7 @@ async fn connection(
     let front = Arc::clone(&listening.front);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(front.answer(request).await) }
+        async move { Ok::<_, Infallible>(front.answer(request, peer.ip()).await) }
     });
     let result = match tls {
         None => speak(stream, false, service, limits, watcher).await,

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::platforms::PlatformState;
 use crate::sentinel::EVENT_NAMES;
 
 /// All series.
@@ -24,7 +25,9 @@ pub struct Metrics {
     revoked: Family<KeyLabel, Gauge>,
     connections: Gauge,
     held: Gauge,
+    platforms: Family<StateLabel, Gauge>,
     store_failures: Counter,
+    denials: Denials,
 }
 
 /// The routes that are counted apart.
@@ -46,6 +49,12 @@ pub enum Route {
     Own,
     /// Health and metrics.
     Operations,
+    /// PCCS's registration, deliveries, refresh and policies.
+    Pccs,
+    /// PCK certificates.
+    PckCert,
+    /// Lists of PCK certificates.
+    PckCerts,
     /// PCK CRLs.
     PckCrl,
     /// Root CRL.
@@ -54,7 +63,7 @@ pub enum Route {
 
 impl Route {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Crl,
         Self::Tcb,
         Self::Identity,
@@ -63,6 +72,9 @@ impl Route {
         Self::None,
         Self::Own,
         Self::Operations,
+        Self::Pccs,
+        Self::PckCert,
+        Self::PckCerts,
         Self::PckCrl,
         Self::RootCrl,
     ];
@@ -77,6 +89,9 @@ impl Route {
             Self::None => "none",
             Self::Own => "thim",
             Self::Operations => "operations",
+            Self::Pccs => "pccs",
+            Self::PckCert => "pckcert",
+            Self::PckCerts => "pckcerts",
             Self::PckCrl => "pckcrl",
             Self::RootCrl => "rootcacrl",
         }
@@ -146,14 +161,81 @@ struct EventName {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DenialReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KeyLabel {
     key: String,
 }
 
+/// Why somebody was not admitted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Denial {
+    /// No token.
+    Missing,
+    /// A token that is not good for this.
+    NotAllowed,
+    /// Too many wrong tokens before.
+    TooManyFailures,
+    /// A wrong token.
+    Wrong,
+}
+
+impl Denial {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [
+        Self::Missing,
+        Self::NotAllowed,
+        Self::TooManyFailures,
+        Self::Wrong,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::NotAllowed => "not-allowed",
+            Self::TooManyFailures => "too-many-failures",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
+/// Counts who was not admitted.
+#[derive(Clone, Debug)]
+pub struct Denials([Counter; Denial::ALL.len()]);
+
+impl Denials {
+    fn new(registry: &mut Registry) -> Self {
+        let denied: Family<DenialReason, Counter> = Family::default();
+        registry.register(
+            "thim_access_denied",
+            "Requests that were not admitted, by reason",
+            denied.clone(),
+        );
+        Self(Denial::ALL.map(|denial| {
+            let reason = denial.name();
+            denied.get_or_create(&DenialReason { reason }).clone()
+        }))
+    }
+
+    /// One more: an atomic addition, since a flood of wrong tokens calls this.
+    pub fn count(&self, denial: Denial) {
+        self.0[denial as usize].inc();
+    }
+}
+
 /// What an upstream's answer is counted as.
-pub const UPSTREAM_RESULTS: [&str; 8] = [
+pub const UPSTREAM_RESULTS: [&str; 9] = [
     "absent",
     "budget",
+    "key-refused",
     "ok",
     "refused",
     "retired",
@@ -251,12 +333,24 @@ impl Metrics {
             "Editions held back by the sentinel",
             held.clone(),
         );
+        let platforms: Family<StateLabel, Gauge> = Family::default();
+        registry.register(
+            "thim_platforms",
+            "Platforms in the register, by state",
+            platforms.clone(),
+        );
+        for state in PlatformState::ALL {
+            drop(platforms.get_or_create(&StateLabel {
+                state: state.name(),
+            }));
+        }
         let store_failures = Counter::default();
         registry.register(
             "thim_store_failures",
             "Writes that the store refused",
             store_failures.clone(),
         );
+        let denials = Denials::new(&mut registry);
         Self {
             registry,
             requests: counters,
@@ -267,7 +361,9 @@ impl Metrics {
             revoked,
             connections,
             held,
+            platforms,
             store_failures,
+            denials,
         }
     }
 
@@ -279,6 +375,21 @@ impl Metrics {
             .and_then(|row| row.get(result as usize))
         {
             counter.inc();
+        }
+    }
+
+    /// How many platforms stand where; a state that is not named has none.
+    pub fn platforms(&self, counts: &[(PlatformState, u64)]) {
+        for state in PlatformState::ALL {
+            let count = counts
+                .iter()
+                .find(|(known, _)| *known == state)
+                .map_or(0, |(_, count)| *count);
+            self.platforms
+                .get_or_create(&StateLabel {
+                    state: state.name(),
+                })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 
@@ -338,6 +449,11 @@ impl Metrics {
     /// Editions held back.
     pub fn held(&self, count: u64) {
         self.held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts who was not admitted.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
     }
 
     /// A write that failed.

@@ -171,6 +171,13 @@ pub async fn status(
         lists_expired: chosen.is_some_and(|chosen| chosen.from_expired_list),
         earliest_next_update: earliest.map(|earliest| earliest.to_string()),
         held_editions: collateral.store().count(State::Held).await?,
+        platforms: collateral
+            .store()
+            .platform_counts()
+            .await?
+            .into_iter()
+            .map(|(state, count)| (state.to_string(), count))
+            .collect(),
         keys: keys.iter().map(|one| one.status(collateral, now)).collect(),
     })
 }

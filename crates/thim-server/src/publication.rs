@@ -2,10 +2,11 @@
 //! signers, the lists that choose numbers, and what a newly revoked signer takes with it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use thim_verify::{
-    Artefact, ArtefactKey, Content, Error, Issuers, Kind, UnixTime, Verified, parse, verify,
+    Artefact, ArtefactKey, Content, Error, Issuers, Kind, PckCa, UnixTime, Verified, parse, verify,
 };
 
 use crate::admission::moved;
@@ -27,6 +28,9 @@ impl Collateral {
         }
         self.issuers.store(Arc::new(issuers));
         self.adopt_root_crl(now).await?;
+        for ca in PckCa::ALL {
+            self.adopt_pck_crl(ca, now).await?;
+        }
         for tee in thim_verify::Tee::ALL {
             self.adopt_list(ArtefactKey::EvaluationNumbers { tee }, now)
                 .await?;
@@ -247,8 +251,18 @@ impl Collateral {
             Kind::RootCrl if !batch.transitions.is_empty() => {
                 self.adopt_root_crl(now).await?;
                 self.judge_again(now).await?;
+                // It may have revoked an authority of PCK certificates.
+                self.selection_epoch.fetch_add(1, Ordering::SeqCst);
             }
             Kind::EvaluationNumbers => self.adopt_list(key, now).await?,
+            Kind::PckCrl if !batch.transitions.is_empty() => {
+                if let ArtefactKey::PckCrl { ca } = key {
+                    self.adopt_pck_crl(ca, now).await?;
+                }
+            }
+            Kind::TcbInfo if !batch.transitions.is_empty() => {
+                self.selection_epoch.fetch_add(1, Ordering::SeqCst);
+            }
             Kind::EnclaveIdentity | Kind::PckCrl | Kind::RootCrl | Kind::TcbInfo => {}
         }
         self.publish(key, now).await?;
@@ -261,6 +275,35 @@ impl Collateral {
             self.root_crl.store(Some(Arc::new(verified)));
         }
         Ok(())
+    }
+
+    /// Makes the newest PCK CRL of an authority the one that judges leaves.
+    async fn adopt_pck_crl(&self, ca: PckCa, now: UnixTime) -> Result<(), StoreError> {
+        let Some(verified) = self.newest(ArtefactKey::PckCrl { ca }, now).await? else {
+            return Ok(());
+        };
+        let before = self.pck_crls[ca as usize].swap(Some(Arc::new(verified)));
+        let after = self.pck_crl(ca);
+        let entries = |crl: &Option<Arc<Verified<Artefact>>>| -> BTreeSet<Vec<u8>> {
+            match crl.as_deref().map(|crl| crl.content()) {
+                Some(Content::Crl(crl)) => crl.serials().map(<[u8]>::to_vec).collect(),
+                _ => BTreeSet::new(),
+            }
+        };
+        // Signed anew each day with the same entries: nothing has changed for anybody's certificate.
+        if entries(&before) != entries(&after) {
+            self.selection_epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// What is current under `key`, verified again.
+    pub(crate) async fn verified_again(
+        &self,
+        key: ArtefactKey,
+        now: UnixTime,
+    ) -> Result<Option<Verified<Artefact>>, StoreError> {
+        self.newest(key, now).await
     }
 
     /// Lets the newest list of a TEE inform the choice of numbers. An expired one still does.

@@ -10,16 +10,19 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::access::{Access, AccessError, admin_token};
 use crate::clock::Clock;
 use crate::collateral::{Collateral, OpenError, Settings};
 use crate::config::{Config, ConfigError};
 use crate::listen::{self, Listening};
 use crate::metrics::{Metrics, RequestIds};
-use crate::routes::{AdminToken, Front, Service};
+use crate::platforms::Platforms;
+use crate::refresh;
+use crate::routes::{Front, Service};
+use crate::sealing::{self, Entropy, IdentityKey, Sealer, SealingError};
 use crate::sentinel::{Remark, Severity};
 use crate::tls;
 use crate::upstream::Fill;
-use crate::{refresh, secret};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,12 @@ pub enum StartError {
     /// The store or an upstream.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// PCCS's token hashes.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The sealing key.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -46,8 +55,9 @@ pub struct World {
     pub clock_chosen: bool,
     /// The system's time, for the server's own certificate.
     pub today: UnixTime,
-    /// 48 random bytes: the token to make, if one is to be made, and the seed of request ids.
-    pub random: [u8; 48],
+    /// Fills bytes with randomness: keys and tokens that are made at first start, new keys at a rotation, and the
+    /// seed of request ids. How much is wanted, and when, is known inside alone, so it is no array.
+    pub entropy: Entropy,
 }
 
 /// A running server.
@@ -60,6 +70,12 @@ pub struct Server {
     pub development_certificate: bool,
     /// The keeper of collateral.
     pub collateral: Arc<Collateral>,
+    /// The register of platforms.
+    pub platforms: Arc<Platforms>,
+    /// What secrets are sealed with.
+    pub sealer: Arc<Sealer>,
+    /// What tells platforms apart.
+    pub identity: Arc<IdentityKey>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -92,14 +108,32 @@ impl Server {
             )
             .await?;
         }
-        let token = admin_token(config, &world.random)?;
+        let (sealer, identity) =
+            secrets(&collateral, &config.data, world.entropy, clock.now()).await?;
+        let token_file = config.api.token_file.as_deref();
+        let token = admin_token(token_file, &config.data, world.entropy)?;
+        let tokens = collateral
+            .store()
+            .tokens()
+            .await
+            .map_err(OpenError::Store)?;
+        let access = Access::new(&token, &config.api, tokens, collateral.metrics())?;
+        let platforms = Platforms::new(
+            Arc::clone(&collateral),
+            Arc::clone(&sealer),
+            Arc::clone(&identity),
+            config.platforms.clone(),
+        );
         let service = Arc::new(Service {
             collateral: Arc::clone(&collateral),
             clock: clock.clone(),
-            token,
+            access: Arc::new(access),
+            sealer: Arc::clone(&sealer),
+            platforms: Arc::clone(&platforms),
+            body_limit_bytes: config.limits.body_bytes,
         });
         let mut seed = [0; 16];
-        seed.copy_from_slice(&world.random[32..]);
+        (world.entropy)(&mut seed)?;
         let front = Arc::new(Front::new(
             service,
             RequestIds::new(seed),
@@ -142,7 +176,7 @@ impl Server {
             tasks.spawn(watch_certificate(certificate, stopped.clone()));
         }
         tasks.spawn(watch_time(
-            Arc::clone(&collateral),
+            Arc::clone(&platforms),
             clock.clone(),
             stopped.clone(),
         ));
@@ -150,13 +184,21 @@ impl Server {
             && !collateral.intel().is_empty()
             && !collateral.is_read_only();
         if fetches {
-            tasks.spawn(keep_fresh(Arc::clone(&collateral), clock, stopped));
+            tasks.spawn(keep_fresh(
+                Arc::clone(&collateral),
+                clock.clone(),
+                stopped.clone(),
+            ));
+            tasks.spawn(keep_platforms(Arc::clone(&platforms), clock, stopped));
         }
         Ok(Self {
             http,
             https,
             development_certificate,
             collateral,
+            platforms,
+            sealer,
+            identity,
             stop,
             tasks,
         })
@@ -170,32 +212,27 @@ impl Server {
     }
 }
 
-/// The token of `[api] token_file`, or `admin.token` of the data directory, made at first start.
-fn admin_token(config: &Config, random: &[u8; 48]) -> std::io::Result<AdminToken> {
-    let named = |path: &Path, error: std::io::Error| {
-        std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-    };
-    let (path, may_make) = match &config.api.token_file {
-        Some(path) => (path.clone(), false),
-        None => (config.data.join("admin.token"), true),
-    };
-    let text = match secret::read(&path) {
-        Ok(text) => text,
-        Err(error) if may_make && error.kind() == std::io::ErrorKind::NotFound => {
-            let text = data_encoding::HEXLOWER.encode(&random[..32]);
-            secret::write(&path, format!("{text}\n").as_bytes())
-                .map_err(|error| named(&path, error))?;
-            text
-        }
-        Err(error) => return Err(named(&path, error)),
-    };
-    if text.len() < MIN_TOKEN_CHARS {
-        return Err(std::io::Error::other(format!(
-            "{}: a token has at least {MIN_TOKEN_CHARS} characters",
-            path.display()
-        )));
+/// What is secret at rest, and what tells platforms apart. A sealing key that is gone is told of as loudly as can be.
+async fn secrets(
+    collateral: &Collateral,
+    data: &Path,
+    entropy: Entropy,
+    now: UnixTime,
+) -> Result<(Arc<Sealer>, Arc<IdentityKey>), StartError> {
+    let (sealer, fresh) = Sealer::open(data, entropy)?;
+    let mut random = [0; 32];
+    entropy(&mut random)?;
+    let store = collateral.store();
+    let identity = store.identity_key(random).await.map_err(OpenError::Store)?;
+    if fresh && store.has_sealed().await.map_err(OpenError::Store)? {
+        let text = format!(
+            "{} is gone, and a new one is made: the manifests and encrypted PPIDs of the platforms here are lost until the platforms register again. Stop, and put the old file back, if you have it",
+            sealing::KEY_FILE
+        );
+        let remark = Remark::new("keys.lost", Severity::Alarm, text);
+        tell(collateral, remark, now).await?;
     }
-    Ok(AdminToken::new(&text))
+    Ok((Arc::new(sealer), Arc::new(identity)))
 }
 
 async fn tell(collateral: &Collateral, remark: Remark, now: UnixTime) -> Result<(), OpenError> {
@@ -206,9 +243,13 @@ async fn tell(collateral: &Collateral, remark: Remark, now: UnixTime) -> Result<
 }
 
 /// Lets time decide what time decides.
-async fn watch_time(collateral: Arc<Collateral>, clock: Clock, mut stop: watch::Receiver<bool>) {
+async fn watch_time(platforms: Arc<Platforms>, clock: Clock, mut stop: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = collateral.tick(clock.now()).await {
+        let ticked = match platforms.collateral().tick(clock.now()).await {
+            Ok(()) => platforms.tick(clock.now()).await,
+            failed => failed,
+        };
+        if let Err(error) = ticked {
             tracing::error!(error = %error, "what was due could not be written; it is tried again");
         }
         if pause(TICK, &mut stop).await {
@@ -229,6 +270,25 @@ async fn keep_fresh(collateral: Arc<Collateral>, clock: Clock, mut stop: watch::
             _ = stop.wait_for(|stop| *stop) => return,
         }
         if pause(PLAN_EVERY, &mut stop).await {
+            return;
+        }
+    }
+}
+
+/// Fetches platforms that are due.
+async fn keep_platforms(platforms: Arc<Platforms>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    loop {
+        let more = tokio::select! {
+            result = platforms.fetch_due(&clock) => match result {
+                Ok(round) => round.more && round.failed.is_empty(),
+                Err(error) => {
+                    tracing::error!(error = %error, "due platforms could not be read or written; it is tried again");
+                    false
+                }
+            },
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        if pause(if more { TICK } else { PLAN_EVERY }, &mut stop).await {
             return;
         }
     }
@@ -259,4 +319,3 @@ pub const OFF: &str = "off";
 const TICK: Duration = Duration::from_secs(1);
 const PLAN_EVERY: Duration = Duration::from_secs(15);
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
-const MIN_TOKEN_CHARS: usize = 32;

@@ -13,6 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 const KEY: &str = "4a6f7572-subscription-key-6e616c31";
 const TOKEN: &str = "an-admin-token-that-nobody-else-may-ever-see-0123456789";
+/// One that is created on the way.
+const SECOND_TOKEN: &str = "another-token-that-nobody-else-may-ever-see-9876543210";
 /// A key that a header cannot carry: the refusal of it is no place for it either.
 const WRONG_KEY: &str = "a key with spaces in it";
 
@@ -45,7 +47,12 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 fn clean(what: &str, text: &[u8]) {
-    for (name, secret) in [("token", TOKEN), ("key", KEY), ("wrong key", WRONG_KEY)] {
+    for (name, secret) in [
+        ("token", TOKEN),
+        ("second token", SECOND_TOKEN),
+        ("key", KEY),
+        ("wrong key", WRONG_KEY),
+    ] {
         let found = text
             .windows(secret.len())
             .position(|window| window == secret.as_bytes());
@@ -62,6 +69,14 @@ fn clean_answer(what: &str, answer: &Answer) {
         clean(&format!("{what}, header {name}"), value.as_bytes());
     }
     clean(what, &answer.body);
+}
+
+/// The keys of `sealing.key` now, in hex.
+fn sealing_keys_of(fleet: &Fleet) -> Vec<String> {
+    let text = std::fs::read_to_string(fleet.data().join("sealing.key")).expect("a key");
+    text.lines()
+        .map(|line| line.split_once(' ').expect("two words").1.to_owned())
+        .collect()
 }
 
 /// A simulator that demands the key, and a configuration that has it.
@@ -150,21 +165,20 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
                 .body(body)
         };
         let near = &TOKEN[..TOKEN.len() - 1];
-        // A plan needs no token, so what is asked for is read before the token is.
-        let refusal = if url == &refresh && expected == 400 {
+        // A plan needs no token, so without one what is asked for is read before it is refused.
+        let untold = if url == &refresh && expected == 400 {
             400
         } else {
             401
         };
+        let basic = post().header("authorization", format!("Basic {TOKEN}"));
         let refused = [
-            fleet.send(post()).await,
-            fleet.send(post().bearer_auth(near)).await,
-            fleet.send(post().bearer_auth(KEY)).await,
-            fleet
-                .send(post().header("authorization", format!("Basic {TOKEN}")))
-                .await,
+            (untold, fleet.send(post()).await),
+            (401, fleet.send(post().bearer_auth(near)).await),
+            (401, fleet.send(post().bearer_auth(KEY)).await),
+            (untold, fleet.send(basic).await),
         ];
-        for answer in refused {
+        for (refusal, answer) in refused {
             assert_eq!(answer.status, refusal, "{url}: {}", answer.text());
             clean_answer(url, &answer);
         }
@@ -172,6 +186,24 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
         assert_eq!(answer.status, expected, "{url} {body}: {}", answer.text());
         clean_answer(url, &answer);
     }
+
+    // A second token, and a new sealing key in its name.
+    let mut sealing_keys = sealing_keys_of(&fleet);
+    let hash = thim_verify::Digest::of(SECOND_TOKEN.as_bytes());
+    let new = fleet
+        .client
+        .post(fleet.url("/thim/v1/tokens"))
+        .bearer_auth(TOKEN)
+        .json(&serde_json::json!({"name": "second", "role": "admin", "sha256": hash.to_string()}));
+    let created = fleet.send(new).await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    clean_answer("a new token", &created);
+    let rotate = fleet.client.post(fleet.url("/thim/v1/keys/rotate"));
+    let rotated = fleet.send(rotate.bearer_auth(SECOND_TOKEN)).await;
+    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    clean_answer("a rotation", &rotated);
+    sealing_keys.extend(sealing_keys_of(&fleet));
+    assert_eq!(sealing_keys.len(), 2);
 
     // Failures of the vendor, one after the other, each met by a miss and by a poll.
     let faults = [
@@ -230,7 +262,7 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
         clock: fleet.clock.clone(),
         clock_chosen: false,
         today: at(START),
-        random: [7; 48],
+        entropy: harness::entropy,
     };
     let Err(error) = Server::start(&fleet.config, world).await else {
         panic!("a key with spaces is accepted");
@@ -243,6 +275,9 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
     let log = log.text();
     assert!(log.contains("TRACE") && log.contains("edition.unverified"));
     clean("the log", log.as_bytes());
+    for key in sealing_keys {
+        assert!(!log.contains(&key), "the log tells a sealing key");
+    }
     let mut files = 0;
     for entry in std::fs::read_dir(fleet.data()).expect("the data") {
         let path = entry.expect("an entry").path();

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod collateral;
+mod config;
+mod keys;
 mod place;
 mod progress;
 mod remote;
@@ -14,6 +16,7 @@ mod serve;
 mod sim;
 mod status;
 mod tables;
+mod token;
 mod verify;
 
 use std::fmt::Display;
@@ -36,20 +39,31 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Collateral(collateral::Args),
+    Config(config::Args),
+    Keys(keys::Args),
     Serve(serve::Args),
     Sim(sim::Args),
     Status(status::Args),
+    Token(token::Args),
     Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Collateral(args) => collateral::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Keys(args) => keys::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Status(args) => status::run(args),
+        Command::Token(args) => token::run(args),
         Command::Verify(args) => verify::run(args),
     }
+}
+
+/// The system's randomness.
+fn entropy(bytes: &mut [u8]) -> std::io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| std::io::Error::other(format!("no randomness: {error}")))
 }
 
 /// Says why a command could not tell, and exits with 2.

@@ -82,6 +82,15 @@ impl Place {
         Self::unless_past(self.open_by(Clock::running_from).await?).await
     }
 
+    /// The data directory, for what stands beside the store in it.
+    pub fn directory(&self) -> Result<PathBuf, String> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        let config = Config::load(self.config.as_deref()).map_err(|error| error.to_string())?;
+        Ok(config.data)
+    }
+
     async fn unless_past(opened: Opened) -> Result<Opened, String> {
         if let Opened::Store(collateral, clock) = &opened
             && collateral.is_read_only()

@@ -68,14 +68,12 @@ async fn serve(args: Args, mut config: Config) -> Result<(), Box<dyn std::error:
     } else {
         None
     };
-    let mut random = [0; 48];
-    getrandom::fill(&mut random).map_err(|error| format!("no randomness: {error}"))?;
     let today = Clock::system().now();
     let world = World {
         clock: clock.clone(),
         clock_chosen: args.clock.is_some(),
         today,
-        random,
+        entropy: crate::entropy,
     };
     let server = Server::start(&config, world).await?;
     announce(&config, &server, &clock, sim.as_ref());
@@ -172,6 +170,13 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
             println!(
                 "try:  curl -i {base}/sgx/certification/v4/tcb?fmspc={}'",
                 platform.fmspc
+            );
+            println!(
+                "register a simulated platform, as PCKIDRetrievalTool does:\n      \
+                 curl -s {}/platforms/platform-1/retrieval-request | curl -i -H \"user-token: $(cat {})\" \
+                 -H 'Content-Type: application/json' --data-binary @- {base}/sgx/certification/v4/platforms'",
+                sim.management_url(),
+                token_path(config).display()
             );
         }
     }

@@ -216,6 +216,7 @@ pub fn status(status: &Status) {
         row("fill", status.fill.clone()),
         row("standard", format!("{standard}{lists}")),
         row("held", status.held_editions.to_string()),
+        row("platforms", platforms(&status.platforms)),
         row(
             "next update",
             status
@@ -249,4 +250,16 @@ pub fn printable(text: &str) -> String {
 /// Enough of a digest to name it to `release`.
 pub fn short(digest: &str) -> String {
     digest.chars().take(16).collect()
+}
+
+/// `12 ready, 1 waiting`, or `none`.
+fn platforms(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    parts.join(", ")
 }

@@ -14,6 +14,7 @@ use thim_verify::UnixTime;
 
 use super::front::Body;
 use super::query::Invalid;
+use crate::access::Denied;
 use crate::collateral::{Answer, Refusal};
 use crate::ready::{CACHE_STATUS, Served, Shape};
 
@@ -70,7 +71,7 @@ pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime)
 }
 
 /// `If-None-Match` (RFC 9110 section 13.1.2): weak comparison, so a client's `W/` does not matter.
-fn matches(asked: &HeaderMap, etag: &HeaderValue) -> bool {
+pub(super) fn matches(asked: &HeaderMap, etag: &HeaderValue) -> bool {
     let same = |one: &[u8]| {
         let one = one.trim_ascii();
         one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == etag.as_bytes()
@@ -95,7 +96,7 @@ pub fn invalid(invalid: &Invalid) -> Response<Body> {
     let detail = format!("{}: {}", invalid.name, invalid.why);
     plain(
         StatusCode::BAD_REQUEST,
-        "Invalid request parameters.",
+        INVALID,
         Some(cause("invalid-parameter", &detail)),
     )
 }
@@ -207,6 +208,27 @@ pub fn json(body: Bytes, max_age_secs: i64) -> Response<Body> {
     response
 }
 
+/// A token is missing or wrong, in PCCS's words.
+pub fn denied(denied: &Denied) -> Response<Body> {
+    let (status, token, retry) = match denied {
+        Denied::Missing => (StatusCode::UNAUTHORIZED, "token-missing", None),
+        Denied::NotAllowed { .. } => (StatusCode::UNAUTHORIZED, "not-allowed", None),
+        Denied::TooManyFailures { retry_after_secs } => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            Some(*retry_after_secs),
+        ),
+        Denied::Wrong => (StatusCode::UNAUTHORIZED, "token-wrong", None),
+    };
+    let mut response = plain(status, UNAUTHENTICATED, Some(cause(token, &denied.to_string())));
+    if let Some(seconds) = retry {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, text(&seconds.max(1).to_string()));
+    }
+    response
+}
+
 /// A short text, labelled as PCCS labels its texts.
 pub fn plain(status: StatusCode, body: &'static str, cause: Option<HeaderValue>) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(body.as_bytes()))));
@@ -242,7 +264,7 @@ pub fn without_body(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// `token; detail="..."`, the detail cut and cleaned to what a structured string may hold.
-fn cause(token: &str, detail: &str) -> HeaderValue {
+pub(super) fn cause(token: &str, detail: &str) -> HeaderValue {
     let clean: String = detail
         .chars()
         .filter(|character| matches!(character, ' '..='~') && !matches!(character, '"' | '\\'))
@@ -260,12 +282,21 @@ pub const THIM_CAUSE: HeaderName = HeaderName::from_static("thim-cause");
 /// Which number answered, where no unexpired list told it.
 pub const THIM_BASELINE: HeaderName = HeaderName::from_static("thim-baseline");
 
-const NO_DATA: &str = "No cache data for this platform.";
-const BUSY: &str = "Server is currently unable to process the request.";
+/// PCCS's texts (section 1.1).
+pub(super) const INVALID: &str = "Invalid request parameters.";
+pub(super) const NOT_FOUND_IN_CACHE: &str = "The platform was not found in the cache.";
+pub(super) const NO_DATA: &str = "No cache data for this platform.";
+pub(super) const BUSY: &str = "Server is currently unable to process the request.";
+pub(super) const UNAUTHENTICATED: &str = "Authentication failed.";
+/// PCCS's own statuses, which have no reason phrase.
+pub(super) const PLATFORM_UNKNOWN: StatusCode = match StatusCode::from_u16(461) {
+    Ok(status) => status,
+    Err(_) => StatusCode::NOT_FOUND,
+};
 const RETIRED: &str = "The requested TCB evaluation data number was withdrawn by the vendor.";
 const VERSION_3: &str = "The Intel PCS API version 3 reached planned EOL. Accordingly, collateral from this API version cannot be retrieved any longer.";
 const VERSION_3_WARNING: &str = "299 - \"PCS API version 3 is no longer available. Cached collateral downloaded from API version 3 is deprecated, will not be refreshed, and may expire. Please migrate to API version 4.\"";
 /// A vendor that is down is asked again after this many seconds.
-const RETRY_SECS: i64 = 5;
+pub(super) const RETRY_SECS: i64 = 5;
 /// Long enough for a key and a date, short enough for a header.
 const DETAIL_CHARS: usize = 300;

@@ -1,6 +1,7 @@
 //! The front door: every request comes here first. Vendor paths are answered at once where they can be;
 //! the own API goes through axum; the rest is Express's 404, as PCCS's users know it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,15 @@ use tower::ServiceExt;
 
 use super::own::{self, Service};
 use super::query::Query;
-use super::{answer, pcs};
+use super::{answer, pccs, pck, pcs};
 use crate::metrics::{RequestIds, Result as Counted, Route};
 
 /// A response's body: shared bytes, or what axum made.
 pub type Body = Either<Full<Bytes>, axum::body::Body>;
+
+/// Who asks, for the handlers of the own API.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 /// Dispatches requests.
 pub struct Front {
@@ -42,8 +47,8 @@ impl Front {
         }
     }
 
-    /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    /// Answers one request of a peer.
+    pub async fn answer<B>(&self, request: Request<B>, peer: IpAddr) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -55,7 +60,7 @@ impl Front {
         let head = *request.method() == Method::HEAD;
         let mut response = match pcs::target(request.uri().path()) {
             Some(target) => self.vendor(target, &request, &request_id).await,
-            None => self.others(request, &request_id).await,
+            None => self.others(request, peer, &request_id).await,
         };
         if head {
             response = answer::without_body(response);
@@ -108,12 +113,66 @@ impl Front {
         response
     }
 
-    async fn others<B>(&self, request: Request<B>, request_id: &HeaderValue) -> Response<Body>
+    /// PCK certificates, in all dialects.
+    async fn certificates<B>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+        request_id: &HeaderValue,
+    ) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let uri = request.uri().clone();
+        let Some(target) = pck::target(uri.path()) else {
+            return answer::unknown(request.method(), uri.path());
+        };
+        let mut response = if *request.method() == Method::OPTIONS {
+            self.count(target.route(), StatusCode::OK);
+            answer::options()
+        } else if !target.takes(request.method()) {
+            self.count(target.route(), StatusCode::NOT_FOUND);
+            answer::unknown(request.method(), uri.path())
+        } else {
+            let now = self.service.clock.now();
+            let query = Query::parse(uri.query());
+            match pck::at_once(&self.service, &target, &query, request.headers(), now) {
+                Some(response) => response,
+                None => {
+                    pck::in_time(&self.service, &target, request, peer, now, request_id).await
+                }
+            }
+        };
+        if target.is_version_3() {
+            answer::add_version_3_warning(&mut response);
+        }
+        response
+    }
+
+    async fn others<B>(
+        &self,
+        request: Request<B>,
+        peer: IpAddr,
+        request_id: &HeaderValue,
+    ) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let path = request.uri().path();
+        if pck::target(path).is_some() {
+            return self.certificates(request, peer, request_id).await;
+        }
+        if let Some(target) = pccs::target(path) {
+            let mut response =
+                pccs::answer(&self.service, target, request, peer, request_id).await;
+            self.count(Route::Pccs, response.status());
+            if target.is_version_3() {
+                answer::add_version_3_warning(&mut response);
+            }
+            return response;
+        }
         let route = if path.starts_with("/thim/") {
             Route::Own
         } else if path.starts_with("/healthz/") || path == "/metrics" {
@@ -132,7 +191,8 @@ impl Front {
             }
             return response;
         }
-        let request = request.map(axum::body::Body::new);
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(Peer(peer));
         // An import is as long as its files; everything else is short.
         let patience = if path_is_long(request.uri().path()) {
             LONG_REQUEST
@@ -170,7 +230,10 @@ impl Front {
 }
 
 fn path_is_long(path: &str) -> bool {
-    matches!(path, "/thim/v1/import" | "/thim/v1/refresh")
+    matches!(
+        path,
+        "/thim/v1/import" | "/thim/v1/keys/rotate" | "/thim/v1/refresh"
+    )
 }
 
 /// A caller's id is echoed if it is one: 1 to 128 visible characters.

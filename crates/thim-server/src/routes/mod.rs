@@ -1,12 +1,17 @@
 //! HTTP: the only place that knows statuses, paths and parameters. Handlers parse, ask, render.
 
 mod answer;
+mod caller;
 mod crl_uri;
 mod front;
 mod own;
+mod pccs;
+mod pck;
 mod pcs;
 mod problem;
 mod query;
+mod tokens;
+mod receive;
 
-pub use front::{Body, Front};
-pub use own::{AdminToken, Service, openapi};
+pub use front::{Body, Front, Peer};
+pub use own::{Service, openapi};

@@ -1,14 +1,14 @@
 //! The own API, health and metrics. Everything the command line does goes through here; reading is open
-//! (all of it is public vendor data and its history), changing wants the bearer token.
+//! (all of it is public vendor data and its history), changing wants a bearer token, judged before the body is read.
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use thim_client::{
     EditionSummary, EventRecord, ImportReport, ImportRequest, Problem, RefreshReport, Status,
@@ -16,12 +16,17 @@ use thim_client::{
 use thim_verify::{ArtefactKey, Digest, UnixTime};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
+use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
+use super::tokens;
+use crate::access::{Access, Act};
 use crate::clock::Clock;
 use crate::collateral::Collateral;
 use crate::intake;
 use crate::operations::{self, Released};
+use crate::platforms::Platforms;
 use crate::refresh;
+use crate::sealing::Sealer;
 
 /// What the routes answer from.
 pub struct Service {
@@ -29,29 +34,14 @@ pub struct Service {
     pub collateral: Arc<Collateral>,
     /// The service's clock: this is the edge where it is read.
     pub clock: Clock,
-    /// Who may change something.
-    pub token: AdminToken,
-}
-
-/// The bearer token for acts that change something; only its SHA-256 is kept in memory.
-pub struct AdminToken(Digest);
-
-impl AdminToken {
-    /// From the token's text.
-    pub fn new(text: &str) -> Self {
-        Self(Digest::of(text.as_bytes()))
-    }
-
-    /// Compared in constant time.
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let given = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-        given.is_some_and(|given| {
-            aws_lc_rs::constant_time::verify_slices_are_equal(&Digest::of(given).0, &self.0.0)
-                .is_ok()
-        })
-    }
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// What secrets are sealed with.
+    pub sealer: Arc<Sealer>,
+    /// The register of platforms.
+    pub platforms: Arc<Platforms>,
+    /// Bytes of a request's body, imports apart.
+    pub body_limit_bytes: usize,
 }
 
 /// The router of everything that is not a vendor's path.
@@ -66,10 +56,8 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .route("/thim/v1/editions/{id}/release", post(release))
         .route("/thim/v1/events", get(events))
         .route("/thim/v1/refresh", post(refresh_now))
-        .route(
-            "/thim/v1/import",
-            post(import).layer(DefaultBodyLimit::max(IMPORT_LIMIT_BYTES)),
-        )
+        .route("/thim/v1/import", post(import))
+        .merge(tokens::router())
         .route("/healthz/live", get(healthy))
         .route("/healthz/ready", get(healthy))
         .route("/healthz/startup", get(healthy))
@@ -112,7 +100,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         release,
         events,
         refresh_now,
-        import
+        import,
+        tokens::list,
+        tokens::create,
+        tokens::revoke,
+        tokens::rotate
     ),
     components(schemas(
         Problem,
@@ -127,7 +119,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 )]
 struct Description;
 
-type Answer<T> = std::result::Result<Json<T>, ProblemResponse>;
+pub(super) type Answer<T> = std::result::Result<Json<T>, ProblemResponse>;
 
 #[derive(Deserialize, IntoParams)]
 struct ListQuery {
@@ -301,16 +293,16 @@ async fn events(
 /// Lets a held edition through.
 #[utoipa::path(post, path = "/thim/v1/editions/{id}/release",
     params(("id" = String, Path, description = "SHA-256 of the signed bytes, or at least its first 8 digits")),
-    responses((status = 200, body = EditionSummary), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, body = EditionSummary), (status = 401, body = Problem), (status = 403, body = Problem), (status = 429, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn release(
     State(service): State<Arc<Service>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Answer<EditionSummary> {
-    admit(&service, &headers)?;
+    let caller = caller::admit(&service, &request, Act::ChangeCollateral)?;
     refuse_in_the_past(&service)?;
     let now = service.clock.now();
-    match operations::release(&service.collateral, &id, "operator", now).await? {
+    match operations::release(&service.collateral, &id, &caller.name, now).await? {
         Released::Done { key, id } => {
             let found = operations::history(&service.collateral, key, now, None).await?;
             let id = id.to_string();
@@ -340,19 +332,21 @@ async fn release(
 
 /// Asks the upstreams now.
 #[utoipa::path(post, path = "/thim/v1/refresh", request_body = RefreshRequest,
-    responses((status = 200, body = RefreshReport), (status = 401, body = Problem)))]
+    responses((status = 200, body = RefreshReport), (status = 401, body = Problem), (status = 403, body = Problem), (status = 429, body = Problem)))]
 async fn refresh_now(
     State(service): State<Arc<Service>>,
-    headers: HeaderMap,
-    body: axum::body::Bytes,
+    request: Request,
 ) -> Answer<RefreshReport> {
+    // A plan is open to everybody; whether one is wanted stands in the body.
+    let judged = caller::admit_in_part(&service, &request, Act::ChangeCollateral)?;
+    let body = caller::body(request, SMALL_BODY_BYTES).await?;
     let request: RefreshRequest = if body.is_empty() {
         RefreshRequest::default()
     } else {
-        read(&body)?
+        caller::parsed(&body)?
     };
     if !request.dry_run {
-        admit(&service, &headers)?;
+        judged?;
     }
     Ok(Json(
         refresh::run(
@@ -367,15 +361,11 @@ async fn refresh_now(
 
 /// Imports files.
 #[utoipa::path(post, path = "/thim/v1/import", request_body = ImportRequest,
-    responses((status = 200, body = ImportReport), (status = 401, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem)))]
-async fn import(
-    State(service): State<Arc<Service>>,
-    headers: HeaderMap,
-    body: axum::body::Bytes,
-) -> Answer<ImportReport> {
-    admit(&service, &headers)?;
+    responses((status = 200, body = ImportReport), (status = 401, body = Problem), (status = 403, body = Problem), (status = 429, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem)))]
+async fn import(State(service): State<Arc<Service>>, request: Request) -> Answer<ImportReport> {
+    caller::admit(&service, &request, Act::ChangeCollateral)?;
     refuse_in_the_past(&service)?;
-    let request: ImportRequest = read(&body)?;
+    let request: ImportRequest = caller::json(request, IMPORT_LIMIT_BYTES).await?;
     let mut gathered = intake::Gathered::default();
     for file in request.files {
         let bytes = data_encoding::BASE64
@@ -418,19 +408,8 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
         .into_response()
 }
 
-fn admit(service: &Service, headers: &HeaderMap) -> std::result::Result<(), ProblemResponse> {
-    if service.token.admits(headers) {
-        return Ok(());
-    }
-    Err(problem(
-        StatusCode::UNAUTHORIZED,
-        "This wants the bearer token",
-        "it is in admin.token of the data directory",
-    ))
-}
-
 /// Nothing is changed in a view of the past.
-fn refuse_in_the_past(service: &Service) -> std::result::Result<(), ProblemResponse> {
+pub(super) fn refuse_in_the_past(service: &Service) -> std::result::Result<(), ProblemResponse> {
     if service.collateral.is_read_only() {
         return Err(problem(
             StatusCode::CONFLICT,
@@ -439,17 +418,6 @@ fn refuse_in_the_past(service: &Service) -> std::result::Result<(), ProblemRespo
         ));
     }
     Ok(())
-}
-
-/// A JSON body, whatever its content type says.
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> std::result::Result<T, ProblemResponse> {
-    serde_json::from_slice(body).map_err(|error| {
-        problem(
-            StatusCode::BAD_REQUEST,
-            "The body is not what this takes",
-            error.to_string(),
-        )
-    })
 }
 
 fn parsed<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, ProblemResponse>

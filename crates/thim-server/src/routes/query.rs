@@ -24,14 +24,32 @@ pub enum Name {
     ApiVersion,
     /// Which CA.
     Ca,
+    /// Azure's client names itself.
+    ClientId,
+    /// A platform's CPUSVN.
+    CpuSvn,
     /// `der`, or anything.
     Encoding,
+    /// A platform's PPID, encrypted for the vendor.
+    EncryptedPpid,
     /// Which machines.
     Fmspc,
+    /// `1` reads without consuming.
+    Keep,
+    /// A platform's PCE.
+    PceId,
+    /// A platform's PCESVN, little endian.
+    PceSvn,
     /// `client`, `E3`, `E5`, `all`.
     Platform,
+    /// A platform's QE.
+    QeId,
+    /// Which platforms.
+    Source,
     /// A number.
     TcbEvaluationDataNumber,
+    /// What to refresh.
+    Type,
     /// `standard` or `early`.
     Update,
     /// A URL.
@@ -47,13 +65,22 @@ pub struct Invalid {
     pub why: String,
 }
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 17] = [
     "api-version",
     "ca",
+    "clientid",
+    "cpusvn",
     "encoding",
+    "encrypted_ppid",
     "fmspc",
+    "keep",
+    "pceid",
+    "pcesvn",
     "platform",
+    "qeid",
+    "source",
     "tcbEvaluationDataNumber",
+    "type",
     "update",
     "uri",
 ];

@@ -8,7 +8,13 @@
 //! Who trusts it. Nobody: what comes out is parsed and verified again before it is published
 //! (`collateral`), so an altered file is found, not served.
 
+mod handover;
+mod platform_rows;
+mod platforms;
+mod policies;
 mod read;
+mod sealed;
+mod tokens;
 mod write;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -20,7 +26,15 @@ use sqlx::sqlite::{
 };
 use thim_verify::{Digest, UnixTime};
 
+pub use handover::{CachedRow, Span, Unfetched};
+pub use platform_rows::{
+    AliasRow, Gap, GapRow, PckRow, PlatformFilter, PlatformOrigin, PlatformRow, RawTcbRow,
+    RegistrationRow, Sealed, TimelineRow,
+};
+pub use platforms::{NewPck, NewRegistration, PlatformWrite};
 pub use read::{EditionFilter, EditionRow, Event, KeyRow, TransitionRow};
+pub use sealed::{Resealed, SealedColumn};
+pub use tokens::{TokenRow, TokenWrite};
 pub use write::{Batch, CalledRow, NewEdition, NewEvent, Quarantined, Transition};
 
 /// Why the store could not do what was asked.
@@ -36,6 +50,14 @@ pub enum StoreError {
         path: PathBuf,
         /// The system's words.
         why: String,
+    },
+    /// There is as much of something as the store takes.
+    #[error("store: there are {limit} {what}, and no more are taken")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        limit: i64,
     },
     /// Another process has it.
     #[error("data directory {path} is in use by another thim; stop it, or use --service URL")]
@@ -119,6 +141,11 @@ impl Store {
             writer,
             lock,
         };
+        // Version 1 had no platforms; the statements above have just added their tables.
+        sqlx::query("UPDATE meta SET value = $1 WHERE name = 'schema' AND value = '1'")
+            .bind(SCHEMA_VERSION)
+            .execute(&store.writer)
+            .await?;
         store
             .settle_meta(directory, "schema", SCHEMA_VERSION, |found| {
                 StoreError::Version {
@@ -234,7 +261,7 @@ fn time(secs: i64) -> UnixTime {
     UnixTime::from_secs(secs)
 }
 
-const SCHEMA_VERSION: &str = "1";
+const SCHEMA_VERSION: &str = "2";
 const READERS: u32 = 2;
 /// One writer and WAL never wait on each other; a backup tool may.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

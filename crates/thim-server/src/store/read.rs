@@ -405,7 +405,7 @@ fn edition(row: &SqliteRow) -> Result<EditionRow, StoreError> {
     })
 }
 
-fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError>
+pub(super) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError>
 where
     T::Err: std::fmt::Display,
 {

@@ -1,4 +1,4 @@
--- THIM's store, version 1. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
+-- THIM's store, version 2. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
 -- and in how `seq` numbers itself; every other statement of the store is common SQL.
 -- Times are whole seconds since 1970 UTC unless a name ends in _millis.
 
@@ -97,4 +97,132 @@ CREATE TABLE IF NOT EXISTS budget (
   upstream          TEXT PRIMARY KEY,
   arrival_millis    BIGINT NOT NULL,  -- theoretical arrival time of the generic cell rate algorithm
   not_before_millis BIGINT NOT NULL   -- the upstream's Retry-After
+);
+
+-- Platforms. What is secret is sealed (`sealing`): manifests and encrypted PPIDs; what identifies one is a keyed
+-- hash, so that equal values are found and nothing is learned from a stolen file beyond what certificates say.
+CREATE TABLE IF NOT EXISTS platform (
+  id              TEXT PRIMARY KEY,   -- 16 hex digits, from the first thing it was known by; never changes
+  pce_id          TEXT NOT NULL,      -- 4 upper hex digits
+  ppid_hash       TEXT UNIQUE,        -- keyed; NULL until a PCK certificate shows the PPID
+  enc_ppid_hash   TEXT,               -- keyed; of the encrypted PPID that is sealed
+  manifest_hash   TEXT,               -- keyed
+  enc_ppid        BLOB,               -- sealed
+  manifest        BLOB,               -- sealed
+  fmspc           TEXT,
+  ca              TEXT,
+  cached_keys     BIGINT,             -- 1, 0, NULL: as the newest certificate says
+  state           TEXT NOT NULL,
+  cause           TEXT NOT NULL,      -- of the state: a token of docs/doctor.md, or ''
+  detail          TEXT NOT NULL,
+  since           BIGINT NOT NULL,
+  origin          TEXT NOT NULL,      -- 'registered', 'imported' or 'asked' (an open GET)
+  registered      BIGINT NOT NULL,
+  fetched         BIGINT,             -- when its list last came
+  fetched_number  BIGINT NOT NULL DEFAULT 0, -- the highest evaluation number known then
+  due             BIGINT              -- when to fetch it next; NULL: never
+);
+CREATE INDEX IF NOT EXISTS platform_by_fmspc ON platform (fmspc, id);
+CREATE INDEX IF NOT EXISTS platform_by_state ON platform (state, id);
+CREATE INDEX IF NOT EXISTS platform_by_enc_ppid ON platform (enc_ppid_hash);
+CREATE INDEX IF NOT EXISTS platform_by_manifest ON platform (manifest_hash);
+CREATE INDEX IF NOT EXISTS platform_by_due ON platform (due);
+
+-- QE ID and PCE ID under which a platform is asked for. `strong`: told with a token; 0: by an open GET.
+CREATE TABLE IF NOT EXISTS platform_alias (
+  qe_id    TEXT NOT NULL,             -- upper case, 1 to 260 characters
+  pce_id   TEXT NOT NULL,
+  platform TEXT NOT NULL,
+  strong   BIGINT NOT NULL,
+  since    BIGINT NOT NULL,
+  PRIMARY KEY (qe_id, pce_id)
+);
+CREATE INDEX IF NOT EXISTS platform_alias_by_platform ON platform_alias (platform);
+
+-- The vendor's answers for a platform: every PCK certificate ever admitted. One row of a TCBm is not retired.
+CREATE TABLE IF NOT EXISTS pck_certificate (
+  platform   TEXT NOT NULL,
+  digest     TEXT NOT NULL,           -- SHA-256 of the DER
+  tcbm       TEXT NOT NULL,           -- 36 upper hex digits
+  pem        BLOB NOT NULL,           -- as received, percent-decoded, with a line feed at the end
+  issuer     TEXT NOT NULL,           -- SHA-256 of the issuing certificate
+  issuer_key TEXT NOT NULL,           -- SHA-256 of its SubjectPublicKeyInfo
+  serial     TEXT NOT NULL,           -- lower hex
+  ca         TEXT NOT NULL,
+  not_after  BIGINT NOT NULL,
+  admitted   BIGINT NOT NULL,
+  source     TEXT NOT NULL,
+  retired    BIGINT,                  -- when another took its place
+  revoked    BIGINT,                  -- thisUpdate of the PCK CRL that names it, as last judged
+  PRIMARY KEY (platform, digest)
+);
+CREATE INDEX IF NOT EXISTS pck_certificate_by_serial ON pck_certificate (ca, serial);
+CREATE INDEX IF NOT EXISTS pck_certificate_by_issuer ON pck_certificate (issuer_key);
+
+-- Levels of the newest list for which there is no certificate to serve: 'not-available' or 'quarantined'.
+CREATE TABLE IF NOT EXISTS pck_gap (
+  platform TEXT NOT NULL,
+  tcbm     TEXT NOT NULL,
+  gap      TEXT NOT NULL,
+  why      TEXT NOT NULL,
+  PRIMARY KEY (platform, tcbm)
+);
+
+-- Raw TCBs a platform was seen with; the oldest make room.
+CREATE TABLE IF NOT EXISTS raw_tcb (
+  platform TEXT NOT NULL,
+  qe_id    TEXT NOT NULL,
+  tcb      TEXT NOT NULL,             -- 36 upper hex digits
+  first    BIGINT NOT NULL,
+  last     BIGINT NOT NULL,
+  PRIMARY KEY (platform, qe_id, tcb)
+);
+
+-- A platform's story; the oldest rows make room.
+CREATE TABLE IF NOT EXISTS platform_timeline (
+  seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+  platform TEXT NOT NULL,
+  at       BIGINT NOT NULL,
+  state    TEXT NOT NULL,
+  cause    TEXT NOT NULL,
+  text     TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS platform_timeline_by_platform ON platform_timeline (platform, seq);
+
+-- What POST /platforms left for a tool to collect (fill modes req and offline): PCCS's platforms_registered.
+CREATE TABLE IF NOT EXISTS registration (
+  seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+  qe_id    TEXT NOT NULL,
+  pce_id   TEXT NOT NULL,
+  cpu_svn  TEXT NOT NULL,
+  pce_svn  TEXT NOT NULL,
+  enc_ppid BLOB,                      -- sealed
+  manifest BLOB,                      -- sealed
+  state    TEXT NOT NULL,             -- 'new', 'not-available' or 'handed-over'
+  at       BIGINT NOT NULL,
+  UNIQUE (qe_id, pce_id, cpu_svn, pce_svn)
+);
+CREATE INDEX IF NOT EXISTS registration_by_state ON registration (state, seq);
+
+-- Appraisal policies, opaque (PCCS's appraisal_policies).
+CREATE TABLE IF NOT EXISTS appraisal_policy (
+  id         TEXT PRIMARY KEY,        -- SHA-384 of the text, lower hex
+  fmspc      TEXT NOT NULL,
+  type       BIGINT NOT NULL,         -- 0 SGX, 1 TDX 1.0, 2 TDX 1.5
+  policy     TEXT NOT NULL,
+  is_default BIGINT NOT NULL,
+  at         BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS appraisal_policy_by_fmspc ON appraisal_policy (fmspc, is_default);
+
+-- Access tokens: a hash, never the token.
+CREATE TABLE IF NOT EXISTS token (
+  id      TEXT PRIMARY KEY,           -- 16 hex digits: the first of the hash
+  hash    TEXT NOT NULL UNIQUE,       -- SHA-256 of the token's text, lower hex
+  name    TEXT NOT NULL,
+  role    TEXT NOT NULL,
+  scopes  TEXT NOT NULL,              -- words joined by spaces; '' is all of the role
+  created BIGINT NOT NULL,
+  expires BIGINT,
+  revoked BIGINT
 );

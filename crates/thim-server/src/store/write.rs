@@ -5,6 +5,8 @@ use thim_verify::{
     Artefact, ArtefactKey, Certificate, Content, Digest, Revocation, UnixTime, Verified,
 };
 
+use super::platforms::{self, PlatformWrite};
+use super::tokens::{self, TokenWrite};
 use super::{Store, StoreError};
 use crate::sentinel::{Remark, State};
 
@@ -27,6 +29,12 @@ pub struct Batch {
     pub called: Option<CalledRow>,
     /// An upstream confirmed this key now: (key, when, who).
     pub confirmation: Option<(ArtefactKey, UnixTime, String)>,
+    /// What became known of platforms.
+    pub platforms: Vec<PlatformWrite>,
+    /// PCK certificates a CRL names, or names no more: (platform, certificate, `thisUpdate`).
+    pub pck_revoked: Vec<(String, Digest, Option<UnixTime>)>,
+    /// Tokens made or ended.
+    pub tokens: Vec<TokenWrite>,
 }
 
 /// An edition to insert. Only a verified artefact becomes one.
@@ -288,6 +296,15 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
         .bind(source)
         .execute(&mut *tx)
         .await?;
+    }
+    for write in &batch.platforms {
+        platforms::apply(&mut tx, write).await?;
+    }
+    for (platform, certificate, revoked) in &batch.pck_revoked {
+        platforms::mark(&mut tx, platform, *certificate, *revoked).await?;
+    }
+    for write in &batch.tokens {
+        tokens::apply(&mut tx, write).await?;
     }
     tx.commit().await?;
     Ok(())

@@ -2,12 +2,14 @@
 //! limits and time-outs. What comes back is bytes and headers; nothing here believes them.
 
 mod breaker;
-mod budget;
+pub(crate) mod budget;
 mod intel;
+mod pck;
 mod source;
 
 pub use breaker::Turn;
 pub use intel::{Request, Wanted};
+pub use pck::{PckBy, PckRequest};
 pub use source::{FetchError, Fetched, Lane, Source};
 
 use std::path::PathBuf;
@@ -87,6 +89,43 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether an [`Intel`] can be made of it: reads the files that it names, asks nobody.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.read()?;
+        let parsed = |key, text: &str, whole| {
+            source::parsed(text, whole).map_err(|why| ConfigError { key, why })
+        };
+        for base in &self.upstream {
+            parsed("upstream", base, false)?;
+        }
+        if !self.upstream.is_empty() && !self.root_crl_url.is_empty() {
+            parsed("root_crl_url", &self.root_crl_url, true)?;
+        }
+        Ok(())
+    }
+
+    /// The subscription key, and clients with the proxy and the certificates.
+    fn read(&self) -> Result<(Option<String>, source::Clients), ConfigError> {
+        let invalid = |key, why: String| ConfigError { key, why };
+        if self.upstream.len() > SOURCES {
+            return Err(invalid(
+                "upstream",
+                format!("{} URLs; at most {SOURCES}", self.upstream.len()),
+            ));
+        }
+        let api_key = match &self.api_key_file {
+            None => None,
+            Some(path) => Some(
+                read_key(path)
+                    .map_err(|why| invalid("api_key_file", format!("{}: {why}", path.display())))?,
+            ),
+        };
+        let clients = source::Clients::new(self).map_err(|(key, why)| invalid(key, why))?;
+        Ok((api_key, clients))
+    }
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("[intel] {key}: {why}")]
@@ -105,20 +144,7 @@ impl Intel {
     /// Makes the sources. Reads the key and CA files.
     pub fn new(config: &Config, store: &Arc<Store>, clock: &Clock) -> Result<Self, ConfigError> {
         let invalid = |key, why: String| ConfigError { key, why };
-        if config.upstream.len() > SOURCES {
-            return Err(invalid(
-                "upstream",
-                format!("{} URLs; at most {SOURCES}", config.upstream.len()),
-            ));
-        }
-        let api_key = match &config.api_key_file {
-            None => None,
-            Some(path) => Some(
-                read_key(path)
-                    .map_err(|why| invalid("api_key_file", format!("{}: {why}", path.display())))?,
-            ),
-        };
-        let clients = source::Clients::new(config).map_err(|(key, why)| invalid(key, why))?;
+        let (api_key, clients) = config.read()?;
         let make = |key: &'static str, text: &str, whole: bool| {
             Source::new(
                 text,
@@ -155,6 +181,11 @@ impl Intel {
             None
         };
         first.into_iter().chain(&self.sources)
+    }
+
+    /// The sources that answer any question, in order: all but the one of the root CRL.
+    pub fn bases(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter()
     }
 
     /// True where nobody is to be asked.

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::breaker::{Breaker, Turn};
 use super::budget::{self, Rate};
-use super::{Config, Request};
+use super::{Config, PckRequest, Request};
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -23,6 +23,20 @@ pub enum Lane {
     Miss,
 }
 
+/// One call, whatever it is about.
+pub(super) struct Call {
+    /// What is asked.
+    pub url: String,
+    /// The same without secrets, for logs and events.
+    pub shown: String,
+    /// Content type and body, where something is posted.
+    pub post: Option<(&'static str, Bytes)>,
+    /// The header that carries the issuer chain.
+    pub chain_header: Option<&'static str>,
+    /// The most bytes an answer may have.
+    pub body_limit_bytes: usize,
+}
+
 /// An answer's bytes, believed by nobody yet.
 #[derive(Debug)]
 pub struct Fetched {
@@ -32,7 +46,7 @@ pub struct Fetched {
     pub chain: Option<Vec<u8>>,
     /// When the last byte came.
     pub at: UnixTime,
-    /// The URL asked.
+    /// The URL asked, without secrets.
     pub url: String,
 }
 
@@ -51,6 +65,20 @@ pub enum FetchError {
     /// The vendor has withdrawn this number (410).
     #[error("withdrawn by the vendor (410)")]
     Retired,
+    /// Our subscription key is refused, or one is wanted (401, 403).
+    #[error("status {status}: the upstream refuses our key, or wants one")]
+    KeyRefused {
+        /// The status.
+        status: u16,
+    },
+    /// It understood and says no (400, 415), in its own words.
+    #[error("status {status}{}", .code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
+    Refused {
+        /// The status.
+        status: u16,
+        /// `Error-Code`, where one came: letters alone.
+        code: Option<String>,
+    },
     /// The store could not keep the budget, so nothing may be asked.
     #[error("the store cannot be written")]
     Storage,
@@ -141,6 +169,21 @@ fn base_client(config: &Config) -> Result<reqwest::ClientBuilder, (&'static str,
     Ok(builder)
 }
 
+/// The URL of an upstream: one that is asked for everything, or the `whole` URL of one thing.
+pub(super) fn parsed(text: &str, whole: bool) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| format!("{text:?}: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(format!("{text:?} is no http:// or https:// URL"));
+    }
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || (!whole && (url.path() != "/" || url.query().is_some()))
+    {
+        return Err(format!("{text:?}: wanted scheme, host and port only"));
+    }
+    Ok(url)
+}
+
 impl Source {
     pub(super) fn new(
         base: &str,
@@ -151,16 +194,7 @@ impl Source {
         store: &Arc<Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
-        let url = reqwest::Url::parse(base).map_err(|error| format!("{base:?}: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(format!("{base:?} is no http:// or https:// URL"));
-        }
-        if !url.username().is_empty()
-            || url.password().is_some()
-            || (!whole && (url.path() != "/" || url.query().is_some()))
-        {
-            return Err(format!("{base:?}: wanted scheme, host and port only"));
-        }
+        let url = parsed(base, whole)?;
         let loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
         let api_key = match api_key {
             Some(key) if !whole && (url.scheme() == "https" || loopback) => {
@@ -249,6 +283,32 @@ impl Source {
         } else {
             format!("{}{}", self.base, request.path())
         };
+        let call = Call {
+            shown: url.clone(),
+            url,
+            post: None,
+            chain_header: request.chain_header(),
+            body_limit_bytes: request.body_limit_bytes(),
+        };
+        self.make(&call, lane, last).await
+    }
+
+    /// Asks for what concerns one platform; as [`Source::get`].
+    pub async fn platform(
+        &self,
+        request: &PckRequest<'_>,
+        lane: Lane,
+        last: bool,
+    ) -> (Result<Fetched, FetchError>, Turn) {
+        self.make(&request.call(&self.base), lane, last).await
+    }
+
+    async fn make(
+        &self,
+        call: &Call,
+        lane: Lane,
+        last: bool,
+    ) -> (Result<Fetched, FetchError>, Turn) {
         let started = self.clock.now_millis();
         let mut turned = Turn::Same;
         let mut waits = ExponentialBuilder::new()
@@ -260,14 +320,17 @@ impl Source {
         loop {
             let result = match self.allow(lane).await {
                 Err(error) => return (Err(error), turned),
-                Ok(()) => self.attempt(&url, request, lane).await,
+                Ok(()) => self.attempt(call, lane).await,
             };
             let turn = match &result {
                 Ok(_)
-                | Err(FetchError::Absent | FetchError::Retired | FetchError::Throttled { .. }) => {
-                    self.breaker().succeeded()
-                }
-                Err(FetchError::Unavailable { .. }) => {
+                | Err(
+                    FetchError::Absent
+                    | FetchError::Refused { .. }
+                    | FetchError::Retired
+                    | FetchError::Throttled { .. },
+                ) => self.breaker().succeeded(),
+                Err(FetchError::KeyRefused { .. } | FetchError::Unavailable { .. }) => {
                     self.breaker().failed(self.clock.now_millis())
                 }
                 Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,
@@ -378,12 +441,7 @@ impl Source {
         Ok(())
     }
 
-    async fn attempt(
-        &self,
-        url: &str,
-        request: &Request,
-        lane: Lane,
-    ) -> Result<Fetched, FetchError> {
+    async fn attempt(&self, call: &Call, lane: Lane) -> Result<Fetched, FetchError> {
         let Ok(_permit) =
             tokio::time::timeout(self.attempt_timeout, self.limits(lane).in_flight.acquire()).await
         else {
@@ -391,14 +449,32 @@ impl Source {
                 retry_after_secs: 1,
             });
         };
-        let mut call = self.client.get(url);
+        let mut outgoing = match &call.post {
+            None => self.client.get(&call.url),
+            Some((kind, body)) => self
+                .client
+                .post(&call.url)
+                .header("Content-Type", *kind)
+                .body(body.clone()),
+        };
         if let Some(key) = &self.api_key {
-            call = call.header("Ocp-Apim-Subscription-Key", key.clone());
+            outgoing = outgoing.header("Ocp-Apim-Subscription-Key", key.clone());
         }
-        let mut response = call.send().await.map_err(|error| unavailable(&error))?;
+        let mut response = outgoing.send().await.map_err(|error| unavailable(&error))?;
         let status = response.status().as_u16();
         match status {
             200 => {}
+            201 if call.post.is_some() => {}
+            400 | 415 => {
+                let code = response.headers().get("error-code");
+                return Err(FetchError::Refused {
+                    status,
+                    code: code
+                        .and_then(|code| code.to_str().ok())
+                        .filter(|code| is_error_code(code))
+                        .map(ToOwned::to_owned),
+                });
+            }
             404 => return Err(FetchError::Absent),
             410 => return Err(FetchError::Retired),
             429 | 503 => {
@@ -412,19 +488,15 @@ impl Source {
                         .await),
                 };
             }
-            401 | 403 => {
-                return Err(FetchError::Unavailable {
-                    why: format!("status {status}: the upstream refuses our key, or wants one"),
-                });
-            }
+            401 | 403 => return Err(FetchError::KeyRefused { status }),
             other => {
                 return Err(FetchError::Unavailable {
                     why: format!("status {other}"),
                 });
             }
         }
-        let chain = match request
-            .chain_header()
+        let chain = match call
+            .chain_header
             .and_then(|name| chain_value(response.headers(), name))
         {
             Some(text) if text.len() > CHAIN_LIMIT_BYTES => {
@@ -435,7 +507,7 @@ impl Source {
             Some(text) => Some(percent_encoding::percent_decode(text.as_bytes()).collect()),
             None => None,
         };
-        let limit = request.body_limit_bytes();
+        let limit = call.body_limit_bytes;
         let mut body = BytesMut::new();
         while let Some(piece) = response
             .chunk()
@@ -453,7 +525,7 @@ impl Source {
             body: body.freeze(),
             chain,
             at: self.clock.now(),
-            url: url.to_owned(),
+            url: call.shown.clone(),
         })
     }
 
@@ -485,6 +557,11 @@ impl Source {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The vendor's codes are words; anything else is not repeated.
+fn is_error_code(code: &str) -> bool {
+    (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// `TCB-Info-Issuer-Chain` has an older name with `SGX-` in front.

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thim_server::clock::Clock;
 use thim_server::config::Config;
@@ -121,7 +122,7 @@ impl Fleet {
             clock: self.clock.clone(),
             clock_chosen: false,
             today: at(START),
-            random: [7; 48],
+            entropy,
         };
         self.server = Some(
             Server::start(&self.config, world)
@@ -212,6 +213,16 @@ impl Fleet {
             server.stop().await;
         }
     }
+}
+
+/// Bytes that are never the same twice in a process; nothing here has to be hard to guess.
+pub fn entropy(bytes: &mut [u8]) -> std::io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    for chunk in bytes.chunks_mut(8) {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        chunk.copy_from_slice(&next[..chunk.len()]);
+    }
+    Ok(())
 }
 
 /// The path of a TCB info.

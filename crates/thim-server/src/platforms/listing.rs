@@ -1,0 +1,204 @@
+//! A platform's certificates as PCS lists them: for clients of `pckcerts`, another THIM among them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use thim_verify::{PceId, RawTcb, UnixTime};
+
+use super::answer::{SGX_FMSPC, SGX_PCK_CERTIFICATE_CA_TYPE, SGX_PCK_CERTIFICATE_ISSUER_CHAIN};
+use super::fetching::{Fetch, Material};
+use super::registration::{EncryptedPpid, Manifest};
+use super::{Cause, PlatformRefusal, Platforms};
+use crate::store::{Gap, PlatformOrigin, PlatformRow, StoreError};
+use crate::upstream::{Fill, Lane};
+
+/// A list, ready to be sent.
+#[derive(Debug)]
+pub struct Listed {
+    /// The JSON array.
+    pub body: Bytes,
+    /// Chain, FMSPC and CA type.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// How long it may be kept.
+    pub max_age_secs: i64,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    tcb: serde_json::Map<String, serde_json::Value>,
+    tcbm: String,
+    cert: String,
+}
+
+impl Platforms {
+    /// The list of a platform by its encrypted PPID.
+    pub async fn list_by_encrypted_ppid(
+        self: &Arc<Self>,
+        encrypted: EncryptedPpid,
+        pce_id: PceId,
+        now: UnixTime,
+    ) -> Result<Listed, PlatformRefusal> {
+        if encrypted.is_zero() {
+            return Err(PlatformRefusal::new(
+                Cause::EncryptedPpidZero,
+                "the encrypted PPID is all zeros",
+            ));
+        }
+        let material = Material::EncryptedPpid(encrypted);
+        self.list_by(material, PlatformOrigin::Asked, pce_id, now)
+            .await
+    }
+
+    /// The list of a platform by its manifest: the caller has shown a registrar's token.
+    pub async fn list_by_manifest(
+        self: &Arc<Self>,
+        manifest: Manifest,
+        pce_id: PceId,
+        now: UnixTime,
+    ) -> Result<Listed, PlatformRefusal> {
+        let material = Material::Manifest(manifest);
+        self.list_by(material, PlatformOrigin::Registered, pce_id, now)
+            .await
+    }
+
+    async fn list_by(
+        self: &Arc<Self>,
+        material: Material,
+        origin: PlatformOrigin,
+        pce_id: PceId,
+        now: UnixTime,
+    ) -> Result<Listed, PlatformRefusal> {
+        let failed = |error: StoreError| self.storage(&error);
+        let hash = self.material_hash(&material);
+        let known = self
+            .store()
+            .platform_by_material(&hash)
+            .await
+            .map_err(failed)?;
+        if let Some(row) = known.filter(|row| row.pce_id == pce_id)
+            && let Some(listed) = self.listed(&row, now).await?
+        {
+            return Ok(listed);
+        }
+        let collateral = self.collateral();
+        let may_ask = match origin {
+            PlatformOrigin::Asked => collateral.fill() == Fill::Lazy,
+            PlatformOrigin::Imported | PlatformOrigin::Registered => {
+                collateral.fill() != Fill::Offline
+            }
+        };
+        if !may_ask || collateral.is_read_only() || collateral.intel().is_empty() {
+            return Err(PlatformRefusal::new(
+                Cause::QeIdUnknown,
+                "no platform is registered with this, and nothing is fetched",
+            ));
+        }
+        let id = self
+            .fetch_in_time(Fetch {
+                material,
+                pce_id,
+                of: None,
+                origin,
+                lane: Lane::Miss,
+                now,
+            })
+            .await?;
+        let row = self.store().platform(&id).await.map_err(failed)?;
+        let busy = || PlatformRefusal::new(Cause::Busy, "it was just forgotten");
+        self.listed(&row.ok_or_else(busy)?, now)
+            .await?
+            .ok_or_else(busy)
+    }
+
+    /// The list as the register has it; `None` without certificates.
+    async fn listed(
+        &self,
+        row: &PlatformRow,
+        now: UnixTime,
+    ) -> Result<Option<Listed>, PlatformRefusal> {
+        let failed = |error: StoreError| self.storage(&error);
+        let certificates = self
+            .store()
+            .pck_certificates(&row.id, false)
+            .await
+            .map_err(failed)?;
+        let mut entries = Vec::with_capacity(certificates.len());
+        let mut about = None;
+        for certificate in &certificates {
+            let pem = self
+                .store()
+                .pck_pem(&row.id, certificate.digest)
+                .await
+                .map_err(failed)?
+                .unwrap_or_default();
+            // Verified on the way out, as everything is; a revoked one is listed, as the vendor does.
+            match self.verified(&pem, certificate.tcbm, now) {
+                Ok(verified) => {
+                    about.get_or_insert_with(|| {
+                        let ca = verified.ca().name();
+                        let chain = self.chain_header(&verified, now);
+                        (verified.fmspc().to_string(), ca, chain)
+                    });
+                }
+                Err(thim_verify::Error::PckRevoked { .. }) => {}
+                Err(error) => {
+                    tracing::error!(platform = row.id, certificate = certificate.digest.short(), error = %error,
+                        "a stored certificate does not verify and is not listed");
+                    continue;
+                }
+            }
+            let text = String::from_utf8_lossy(&pem);
+            entries.push(Entry {
+                tcb: tcb(&certificate.tcbm),
+                tcbm: certificate.tcbm.to_string(),
+                cert: utf8_percent_encode(&text, ALL_BUT_UNRESERVED).to_string(),
+            });
+        }
+        for gap in self.store().pck_gaps(&row.id).await.map_err(failed)? {
+            // A level whose certificate is quarantined has none to offer either.
+            if gap.gap == Gap::NotAvailable && certificates.iter().all(|one| one.tcbm != gap.tcbm) {
+                entries.push(Entry {
+                    tcb: tcb(&gap.tcbm),
+                    tcbm: gap.tcbm.to_string(),
+                    cert: "Not available".to_owned(),
+                });
+            }
+        }
+        let Some((fmspc, ca, chain)) = about else {
+            return Ok(None);
+        };
+        let body = serde_json::to_vec(&entries).unwrap_or_default();
+        let value = |text: &str| {
+            HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+        };
+        Ok(Some(Listed {
+            body: body.into(),
+            headers: vec![
+                (SGX_PCK_CERTIFICATE_ISSUER_CHAIN, chain),
+                (SGX_FMSPC, value(&fmspc)),
+                (SGX_PCK_CERTIFICATE_CA_TYPE, value(ca)),
+            ],
+            max_age_secs: self.config.max_age.secs().clamp(1, 86_400),
+        }))
+    }
+}
+
+/// The flat form of PCS's documentation.
+fn tcb(tcbm: &RawTcb) -> serde_json::Map<String, serde_json::Value> {
+    let mut members = serde_json::Map::new();
+    for (index, svn) in tcbm.cpu_svn.0.iter().enumerate() {
+        members.insert(format!("sgxtcbcomp{:02}svn", index + 1), (*svn).into());
+    }
+    members.insert("pcesvn".to_owned(), tcbm.pce_svn.0.into());
+    members
+}
+
+/// RFC 3986, section 2.3.
+const ALL_BUT_UNRESERVED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');

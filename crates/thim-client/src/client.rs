@@ -15,6 +15,19 @@ pub struct Client {
     token: Option<String>,
 }
 
+/// What a service says on one of PCCS's paths.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PccsAnswer {
+    /// 200, or why not.
+    pub status: u16,
+    /// `THIM-Cause`, where the service is a THIM.
+    pub cause: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<String>,
+    /// PCCS's text.
+    pub text: String,
+}
+
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -106,6 +119,64 @@ impl Client {
         read(&url, request.send_json(body))
     }
 
+    /// PUT `body` as JSON to a path of PCCS's: its answers are short texts, and its refusals too.
+    pub fn put_pccs(&self, path: &str, body: &[u8]) -> Result<PccsAnswer, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self
+            .agent
+            .put(&url)
+            .header("Content-Type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", &format!("Bearer {token}"));
+        }
+        let unreachable = |error: ureq::Error| ClientError::Unreachable {
+            url: url.clone(),
+            why: error.to_string(),
+        };
+        let mut response = request.send(body).map_err(unreachable)?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        Ok(PccsAnswer {
+            status: response.status().as_u16(),
+            cause: header("thim-cause"),
+            retry_after: header("retry-after"),
+            text: response
+                .body_mut()
+                .with_config()
+                .limit(TEXT_LIMIT_BYTES)
+                .read_to_string()
+                .map_err(unreachable)?,
+        })
+    }
+
+    /// GET a vendor's path: the body, and one header where it is there. None where the answer is not 200.
+    pub fn get_vendor(
+        &self,
+        path: &str,
+        header: &str,
+    ) -> Result<Option<(String, Option<String>)>, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let unreachable = |error: ureq::Error| ClientError::Unreachable {
+            url: url.clone(),
+            why: error.to_string(),
+        };
+        let mut response = self.agent.get(&url).call().map_err(unreachable)?;
+        if response.status().as_u16() != 200 {
+            return Ok(None);
+        }
+        let header = response.headers().get(header);
+        let header = header.and_then(|value| value.to_str().ok().map(str::to_owned));
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_LIMIT_BYTES)
+            .read_to_string()
+            .map_err(unreachable)?;
+        Ok(Some((body, header)))
+    }
+
     /// DELETE `path`.
     pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
@@ -152,5 +223,7 @@ fn read<T: DeserializeOwned>(
 
 /// An operator waits no longer than this; a refresh of a large fleet is paced by budgets and may take minutes.
 const TIMEOUT: Duration = Duration::from_secs(300);
+/// PCCS's texts are a line; an error page of something between is longer, and of no use.
+const TEXT_LIMIT_BYTES: u64 = 64 * 1024;
 /// Listings are paged well below this.
 const ANSWER_LIMIT_BYTES: u64 = 64 * 1024 * 1024;

@@ -131,6 +131,7 @@ pub const EVENT_NAMES: &[&str] = &[
     "pck.revoked",
     "pck.unrevoked",
     "platform.alias-moved",
+    "platform.direct-refused",
     "platform.forgotten",
     "platform.partial",
     "platform.recovery",

@@ -153,7 +153,10 @@ async fn replay_before(captured: &Captured, n: u32) {
                 .header("Content-Type", "application/x-www-form-urlencoded")
                 .body("qe_id=yy&pce_id=0000&platform_manifest=aabb");
             let answer = captured.send(request).await;
-            assert_eq!((answer.status, answer.text()), (200, "Operation successful."));
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, "Operation successful.")
+            );
         }
         // n=73: the policy that n=76 reads.
         74 => {

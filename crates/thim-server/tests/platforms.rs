@@ -395,6 +395,13 @@ async fn an_all_zero_qe_id_is_no_name() {
             "by what it brings"
         );
     }
+    // Registered by its manifest, found by the encrypted PPID that came beside it.
+    let many = management
+        .add_platform(PlatformSpec::new(BOTH, 2).zero_qe_id())
+        .expect("a platform");
+    assert_eq!(register(&fleet, &many).await.status, 200);
+    let served = fleet.get(&pckcert(&many)).await;
+    assert_eq!(verified(&fleet, &served, served.text()).ppid().0, many.ppid);
     let nameless = pckcert(&one).replace(&hex(&one.encrypted_ppid), &"0".repeat(768));
     let refused = fleet.get(&nameless).await;
     assert_eq!(refused.status, 404);

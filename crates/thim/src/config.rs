@@ -1,5 +1,6 @@
 //! `thim config`: look at a configuration, and make one of PCCS's.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -82,9 +83,7 @@ fn checked(file: &Path, json: bool) -> Result<bool, String> {
             (checked.understood, checked.remarks, checked.faults)
         }
         // Whether it is unreadable or wrong, no service starts with it.
-        Err(error @ ConfigError::File { .. }) => {
-            (Vec::new(), Vec::new(), vec![error.to_string()])
-        }
+        Err(error @ ConfigError::File { .. }) => (Vec::new(), Vec::new(), vec![error.to_string()]),
     };
     let sound = faults.is_empty();
     if json {
@@ -136,13 +135,21 @@ fn converted(file: &Path, out: Option<&Path>, json: bool) -> Result<bool, String
     if let Some(key) = &converted.api_key {
         secret::write(&key_file, format!("{key}\n").as_bytes())
             .map_err(|error| failed(&key_file, error))?;
+    }
+    if let Some(out) = out
+        && let Err(error) = write_new(out, &converted.toml)
+    {
+        if converted.api_key.is_some() {
+            // Without the configuration nobody looks for it. What keeps it there is not what is told of.
+            let _ = std::fs::remove_file(&key_file);
+        }
+        return Err(failed(out, error));
+    }
+    if converted.api_key.is_some() {
         eprintln!("thim: the subscription key is in {}", key_file.display());
     }
-    match out {
-        Some(out) => {
-            std::fs::write(out, &converted.toml).map_err(|error| failed(out, error))?;
-        }
-        None => tables::say(converted.toml.trim_end()),
+    if out.is_none() {
+        tables::say(converted.toml.trim_end());
     }
     if json {
         tables::json(&converted.notes)?;
@@ -150,6 +157,15 @@ fn converted(file: &Path, out: Option<&Path>, json: bool) -> Result<bool, String
         tell(&converted);
     }
     Ok(converted.is_whole())
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn tell(converted: &Converted) {
@@ -172,7 +188,9 @@ fn tell(converted: &Converted) {
 
 fn read(file: &Path) -> Result<String, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let length = std::fs::metadata(file).map_err(|error| failed(&error))?.len();
+    let length = std::fs::metadata(file)
+        .map_err(|error| failed(&error))?
+        .len();
     if length > FILE_LIMIT_BYTES {
         return Err(failed(&format_args!(
             "{length} bytes; the limit is {FILE_LIMIT_BYTES}"

@@ -10,6 +10,7 @@ mod collateral;
 mod config;
 mod keys;
 mod place;
+mod platform;
 mod progress;
 mod remote;
 mod serve;
@@ -41,6 +42,7 @@ enum Command {
     Collateral(collateral::Args),
     Config(config::Args),
     Keys(keys::Args),
+    Platform(platform::Args),
     Serve(serve::Args),
     Sim(sim::Args),
     Status(status::Args),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Collateral(args) => collateral::run(args),
         Command::Config(args) => config::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Platform(args) => platform::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Status(args) => status::run(args),

@@ -1,4 +1,4 @@
-//! Where a command's collateral is: a store in a directory, or a running service.
+//! Where a command's collateral and platforms are: a store in a directory, or a running service.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,8 @@ use thim_server::clock::Clock;
 use thim_server::collateral::{Collateral, Settings};
 use thim_server::config::Config;
 use thim_server::metrics::Metrics;
+use thim_server::platforms::Platforms;
+use thim_server::sealing::{self, Sealer};
 use thim_verify::UnixTime;
 
 /// Options of every command that reads or changes collateral.
@@ -22,7 +24,7 @@ pub struct Place {
     /// A running service instead: scheme, host and port
     #[arg(long, global = true, value_name = "URL", conflicts_with = "clock")]
     service: Option<String>,
-    /// The file with the service's bearer token, for what changes something
+    /// The file with the service's bearer token: for what changes something, and for platforms
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// PEM certificates to trust for the service instead of the system's
@@ -40,6 +42,25 @@ pub enum Opened {
     Store(Arc<Collateral>, Clock),
     /// The client of a service.
     Service(Client),
+}
+
+/// A register of platforms that is open, or a service that can be asked.
+pub enum Register {
+    /// The register over a store, and its clock.
+    Store(Arc<Platforms>, Clock),
+    /// The client of a service.
+    Service(Client),
+}
+
+/// What a command is going to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Intent {
+    /// Change the store.
+    Change,
+    /// Change it, and ask upstreams.
+    Fetch,
+    /// Look at it.
+    Read,
 }
 
 impl Place {
@@ -82,6 +103,43 @@ impl Place {
         Self::unless_past(self.open_by(Clock::running_from).await?).await
     }
 
+    /// As the others, with the register of platforms and the key that their secrets are sealed under.
+    pub async fn open_register(&self, intent: Intent) -> Result<Register, String> {
+        let opened = match intent {
+            Intent::Change => self.open_to_change().await?,
+            Intent::Fetch => self.open_to_fetch().await?,
+            Intent::Read => self.open().await?,
+        };
+        let (collateral, clock) = match opened {
+            Opened::Service(client) => return Ok(Register::Service(client)),
+            Opened::Store(collateral, clock) => (collateral, clock),
+        };
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let config = Config::load(self.config.as_deref()).map_err(|error| text(&error))?;
+        let data = self.data.as_deref().unwrap_or(&config.data);
+        let (sealer, fresh) = Sealer::open(data, crate::entropy).map_err(|error| text(&error))?;
+        let store = collateral.store();
+        if fresh && store.has_sealed().await.map_err(|error| text(&error))? {
+            eprintln!(
+                "thim: {} was gone, and a new one is made: manifests and encrypted PPIDs of the platforms here are lost until they register again. Put the old file back, if you have it",
+                sealing::KEY_FILE
+            );
+        }
+        let mut random = [0; 32];
+        crate::entropy(&mut random).map_err(|error| text(&error))?;
+        let identity = store
+            .identity_key(random)
+            .await
+            .map_err(|error| text(&error))?;
+        let platforms = Platforms::new(
+            collateral,
+            Arc::new(sealer),
+            Arc::new(identity),
+            config.platforms,
+        );
+        Ok(Register::Store(platforms, clock))
+    }
+
     /// The data directory, for what stands beside the store in it.
     pub fn directory(&self) -> Result<PathBuf, String> {
         if let Some(data) = &self.data {
@@ -120,6 +178,15 @@ impl Opened {
     pub async fn close(self) {
         if let Self::Store(collateral, _) = self {
             collateral.store().close().await;
+        }
+    }
+}
+
+impl Register {
+    /// As [`Opened::close`].
+    pub async fn close(self) {
+        if let Self::Store(platforms, _) = self {
+            platforms.store().close().await;
         }
     }
 }

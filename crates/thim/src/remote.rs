@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use data_encoding::BASE64;
+use serde_json::value::RawValue;
 use thim_client::{
-    Client, ClientError, EditionSummary, EventRecord, ImportFile, ImportReport, ImportRequest,
-    RefreshReport,
+    Client, ClientError, Diagnosis, EditionSummary, EventRecord, ImportFile, ImportReport,
+    ImportRequest, PlatformRecord, PlatformSummary, RefreshReport, RegisterReport, RegisterRequest,
 };
 use thim_server::intake::{self, objects};
-use thim_verify::{ArtefactKey, UnixTime};
+use thim_server::platforms::PlatformState;
+use thim_verify::{ArtefactKey, Fmspc, UnixTime};
 
 /// Reads the files and sends those of interest: one request, since what stands in one file may explain another.
 pub fn import(client: &Client, paths: &[PathBuf]) -> Result<ImportReport, String> {
@@ -127,6 +129,65 @@ pub fn release(client: &Client, id: &str) -> Result<serde_json::Value, ClientErr
     )
 }
 
+/// A page of platforms with ids after one.
+pub fn platforms(
+    client: &Client,
+    state: Option<PlatformState>,
+    fmspc: Option<Fmspc>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<PlatformSummary>, ClientError> {
+    let query = query(&[
+        ("state", state.map(|state| state.to_string())),
+        ("fmspc", fmspc.map(|fmspc| fmspc.to_string())),
+        ("after", (!after.is_empty()).then(|| after.to_owned())),
+        ("limit", Some(limit.min(PAGE).to_string())),
+    ]);
+    client.get(&format!("/thim/v1/platforms{query}"))
+}
+
+/// Everything about a platform. `id` is a segment of a path, as it is here and below.
+pub fn platform(client: &Client, id: &str) -> Result<PlatformRecord, ClientError> {
+    client.get(&format!("/thim/v1/platforms/{id}"))
+}
+
+/// What is wrong with a platform.
+pub fn doctor(client: &Client, id: &str) -> Result<Diagnosis, ClientError> {
+    client.get(&format!("/thim/v1/platforms/{id}/doctor"))
+}
+
+/// A platform with its certificates and secrets, as a body of `PUT platformcollateral`, byte for byte.
+pub fn platform_collateral(client: &Client, id: &str) -> Result<Box<RawValue>, ClientError> {
+    client.get(&format!("/thim/v1/platforms/{id}/collateral"))
+}
+
+/// Registers a platform.
+pub fn register(client: &Client, request: &RegisterRequest) -> Result<RegisterReport, ClientError> {
+    client.post("/thim/v1/platforms", request)
+}
+
+/// Forgets a platform.
+pub fn forget(client: &Client, id: &str) -> Result<PlatformSummary, ClientError> {
+    client.delete(&format!("/thim/v1/platforms/{id}"))
+}
+
+/// Asks the vendor for a platform's certificates again.
+pub fn refetch(client: &Client, id: &str) -> Result<PlatformRecord, ClientError> {
+    client.post(
+        &format!("/thim/v1/platforms/{id}/refetch"),
+        &serde_json::json!({}),
+    )
+}
+
+/// The SGX TCB info that a service gives for a family, and its issuer chain; none where it gives none.
+pub fn tcb_info(
+    client: &Client,
+    fmspc: Fmspc,
+) -> Result<Option<(String, Option<String>)>, ClientError> {
+    let path = format!("/sgx/certification/v4/tcb?fmspc={fmspc}");
+    client.get_vendor(&path, "TCB-Info-Issuer-Chain")
+}
+
 /// The parameters that are there. Keys, states, numbers and times need no escaping in a query: their characters are
 /// letters, digits, `-`, `/`, `:` and `.` (RFC 3986, section 3.4).
 fn query(parameters: &[(&str, Option<String>)]) -> String {
@@ -145,4 +206,4 @@ fn query(parameters: &[(&str, Option<String>)]) -> String {
 /// What the service takes in one request.
 const LIMIT_BYTES: usize = 32 * 1024 * 1024;
 /// What the service gives in one answer.
-const PAGE: u32 = 1000;
+pub const PAGE: u32 = 1000;

@@ -1,5 +1,6 @@
 //! `thim serve`: the service, and with `--sim` the simulated vendor inside the same process.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -113,9 +114,16 @@ async fn simulate(
 
 /// What a newcomer needs to see, on standard output.
 fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_sim::Sim>) {
-    println!("thim {} serves", env!("CARGO_PKG_VERSION"));
+    let mut text = String::new();
+    macro_rules! line {
+        ($($part:tt)*) => {
+            text.push_str(&format!($($part)*));
+            text.push('\n');
+        };
+    }
+    line!("thim {} serves", env!("CARGO_PKG_VERSION"));
     if let Some(address) = server.http {
-        println!("  http://{address}");
+        line!("  http://{address}");
     }
     if let Some(address) = server.https {
         let note = if server.development_certificate {
@@ -123,32 +131,32 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
         } else {
             ""
         };
-        println!("  https://{address}{note}");
+        line!("  https://{address}{note}");
     }
-    println!(
+    line!(
         "  data in {}; admin token in {}",
         config.data.display(),
         token_path(config).display()
     );
     if !config.trust.intel_roots.is_empty() && sim.is_none() {
-        println!(
+        line!(
             "  WARNING: Intel's pinned root is replaced by {:?}",
             config.trust.intel_roots
         );
     }
     if clock.is_simulated() {
-        println!(
+        line!(
             "  WARNING: the clock is simulated and began at {}",
             clock.now()
         );
     }
     if server.collateral.is_read_only() {
-        println!(
+        line!(
             "  WARNING: the clock is before the newest admission: a read-only view of the past, nothing is fetched or admitted"
         );
     }
     if let Some(sim) = sim {
-        println!(
+        line!(
             "  simulated Intel PCS at {}, its management at {}",
             sim.pcs_url(),
             sim.management_url()
@@ -157,9 +165,9 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
             .https
             .map(|address| format!("-k 'https://{address}"))
             .or(server.http.map(|address| format!("'http://{address}")));
-        println!("FMSPCs to ask for:");
+        line!("FMSPCs to ask for:");
         for platform in sim.platforms() {
-            println!(
+            line!(
                 "  {}  {}{}",
                 platform.fmspc,
                 if platform.sgx { "SGX" } else { "" },
@@ -167,11 +175,11 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
             );
         }
         if let (Some(base), Some(platform)) = (base, sim.platforms().first()) {
-            println!(
+            line!(
                 "try:  curl -i {base}/sgx/certification/v4/tcb?fmspc={}'",
                 platform.fmspc
             );
-            println!(
+            line!(
                 "register a simulated platform, as PCKIDRetrievalTool does:\n      \
                  curl -s {}/platforms/platform-1/retrieval-request | curl -i -H \"user-token: $(cat {})\" \
                  -H 'Content-Type: application/json' --data-binary @- {base}/sgx/certification/v4/platforms'",
@@ -180,7 +188,8 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
             );
         }
     }
-    use std::io::Write;
+    // Whoever started this may read no further; the service goes on.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     let _ = std::io::stdout().flush();
 }
 

@@ -11,6 +11,7 @@ mod forms;
 pub mod import;
 mod json;
 pub mod objects;
+pub mod pccs_db;
 
 pub use export::{ExportError, Exported, export};
 pub use files::{each_file, read};

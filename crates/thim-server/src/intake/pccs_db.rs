@@ -12,6 +12,7 @@
 mod file;
 mod import;
 mod rows;
+mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ use sqlx::{ConnectOptions, Connection, Row};
 
 pub use file::NotDatabase;
 pub use import::{CollateralCounts, ImportError, PccsReport, Step, import_pccs};
-pub use rows::{PccsPlatform, Waiting};
+pub use rows::{Page, PccsPlatform, Waiting};
+pub use signed::SignedRow;
 
 /// Why a database cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +222,11 @@ const EXPECTED: &[(&str, &[&str], &str)] = &[
         &["cdp_url", "crl"],
         "CRLs by URL (PCCS has them from version 2 on)",
     ),
-    ("enclave_identities", &["id", "identity"], "enclave identities"),
+    (
+        "enclave_identities",
+        &["id", "identity"],
+        "enclave identities",
+    ),
     ("fmspc_tcbs", &["fmspc", "tcbinfo"], "TCB infos"),
     ("pck_crl", &["ca", "pck_crl"], "PCK CRLs"),
     (

@@ -13,7 +13,7 @@ use thim_verify::{
 };
 
 use super::answer::ReadyPck;
-use super::fetching::{Fetch, Material};
+use super::fetching::{Fetch, Material, NewName};
 use super::registration::{EncryptedPpid, Manifest, QeId};
 use super::view::{Handle, PlatformView};
 use super::{Cause, PlatformRefusal, PlatformState, Platforms, SeenPpid, Sighting};
@@ -89,11 +89,8 @@ impl Platforms {
                 },
                 Sighting {
                     at: now,
-                    encrypted_ppid: match &ask.encrypted_ppid {
-                        None => SeenPpid::Absent,
-                        Some(encrypted) if encrypted.is_zero() => SeenPpid::Zero,
-                        Some(_) => SeenPpid::Given,
-                    },
+                    encrypted_ppid: SeenPpid::of(ask.encrypted_ppid.as_ref()),
+                    raw_tcb: Some(ask.raw_tcb),
                     refusal: refusal.clone(),
                 },
             );
@@ -217,6 +214,12 @@ impl Platforms {
                 origin: PlatformOrigin::Asked,
                 lane: Lane::Miss,
                 now,
+                name: Some(NewName {
+                    qe_id: ask.qe_id.clone(),
+                    authority: None,
+                    raw_tcb: None,
+                    beside: None,
+                }),
             })
             .await?;
         if !ask.qe_id.is_zero() {
@@ -258,6 +261,7 @@ impl Platforms {
                 origin: row.origin,
                 lane: Lane::Miss,
                 now,
+                name: None,
             })
             .await;
         let id = match id {

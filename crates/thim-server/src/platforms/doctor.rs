@@ -252,9 +252,10 @@ fn wanted(facts: &Facts, known: &Known) -> Option<Finding> {
         return Some(Finding::new(Cause::QeIdTaken, registration(refused)));
     }
     let named = known.names.iter().map(|name| name.since).max();
-    let taken = known.timeline.iter().rev().find(|line| {
-        line.cause == Cause::QeIdTaken && named.is_none_or(|since| since <= line.at)
-    });
+    let taken =
+        known.timeline.iter().rev().find(|line| {
+            line.cause == Cause::QeIdTaken && named.is_none_or(|since| since <= line.at)
+        });
     if let Some(line) = taken {
         return Some(Finding::new(Cause::QeIdTaken, moment(line)));
     }
@@ -288,7 +289,10 @@ fn evidence_of(facts: &Facts) -> Vec<String> {
             }
         }));
     } else {
-        lines.push("the vendor is not asked: fill mode offline, no upstream, or a view of the past".to_owned());
+        lines.push(
+            "the vendor is not asked: fill mode offline, no upstream, or a view of the past"
+                .to_owned(),
+        );
     }
     lines
 }
@@ -329,10 +333,16 @@ fn register(known: &Known) -> Vec<String> {
             Gets::Nothing => "and gets none".to_owned(),
             Gets::Unknown => "and there is nothing to choose a level by".to_owned(),
         };
-        lines.push(format!("last seen with raw TCB {} at {}, {got}", raw.tcb, raw.last));
+        lines.push(format!(
+            "last seen with raw TCB {} at {}, {got}",
+            raw.tcb, raw.last
+        ));
     }
     if row.state == PlatformState::Waiting || row.cause != Cause::None {
-        lines.extend(row.due.map(|due| format!("the vendor is asked again at {due}")));
+        lines.extend(
+            row.due
+                .map(|due| format!("the vendor is asked again at {due}")),
+        );
     }
     let missing = known
         .gaps
@@ -383,7 +393,10 @@ const fn brought(encrypted_ppid: SeenPpid) -> &'static str {
 }
 
 fn moment(line: &TimelineRow) -> String {
-    format!("at {}: {}, {}: {}", line.at, line.state, line.cause, line.text)
+    format!(
+        "at {}: {}, {}: {}",
+        line.at, line.state, line.cause, line.text
+    )
 }
 
 /// More than a screen helps nobody.

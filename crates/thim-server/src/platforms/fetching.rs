@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thim_verify::{ArtefactKey, Certificate, Content, PceId, UnixTime, parse_pck_list};
+use thim_verify::{ArtefactKey, Certificate, Content, PceId, RawTcb, UnixTime, parse_pck_list};
 
 use super::list::{Judged, judge};
-use super::registration::{EncryptedPpid, Manifest};
-use super::{Cause, PlatformRefusal, PlatformState, Platforms};
+use super::registering::WEAK_NAMES;
+use super::registration::{EncryptedPpid, Manifest, QeId};
+use super::{Authority, Cause, PlatformRefusal, PlatformState, Platforms};
 use crate::baseline::Choice;
 use crate::collateral::Ask;
 use crate::sealing::Purpose;
@@ -37,6 +38,21 @@ pub(super) struct Fetch {
     pub origin: PlatformOrigin,
     pub lane: Lane,
     pub now: UnixTime,
+    /// What it is asked for by, where that is news.
+    pub name: Option<NewName>,
+}
+
+/// A name that comes with a list, and is written with it where it is free: a platform never has certificates and not
+/// yet its name. A name that is another's is dealt with afterwards.
+#[derive(Clone)]
+pub(super) struct NewName {
+    pub qe_id: QeId,
+    /// `None`: an open GET.
+    pub authority: Option<Authority>,
+    pub raw_tcb: Option<RawTcb>,
+    /// The encrypted PPID that came beside a manifest: a GET may bring the very same, and where the QE id says nothing
+    /// it is all that says which platform is meant.
+    pub beside: Option<EncryptedPpid>,
 }
 
 impl Material {
@@ -188,6 +204,7 @@ impl Platforms {
             source: fetched.url,
             fetched: true,
             at: fetched.at,
+            name: fetch.name.clone(),
         };
         self.admit(admission).await
     }
@@ -252,6 +269,7 @@ impl Platforms {
             source,
             fetched,
             at: now,
+            name,
         } = admission;
         let failed = |error: StoreError| self.storage(&error);
         let ppid_hash = self.identity.keyed(Purpose::Ppid, &judged.ppid.0);
@@ -351,6 +369,13 @@ impl Platforms {
         if let Some((material, hash)) = &material {
             self.seal_into(&mut row, material, hash);
         }
+        if let Some(beside) = name.as_ref().and_then(|name| name.beside.clone())
+            && !beside.is_zero()
+        {
+            let beside = Material::EncryptedPpid(beside);
+            let hash = self.material_hash(&beside);
+            self.seal_into(&mut row, &beside, &hash);
+        }
         row.fetched_number = self.collateral.highest_number(now);
         if fetched {
             row.fetched = Some(now);
@@ -439,12 +464,56 @@ impl Platforms {
         }
         write.gaps = Some(judged.gaps);
         let id = write.platform.id.clone();
+        if let Some(name) = name.filter(|name| !name.qe_id.is_zero()) {
+            self.add_free_name(&mut write, name, &aliases, now).await?;
+        }
         batch.platforms.push(write);
         Ok(Planned {
             id,
             batch,
             names_before: aliases,
         })
+    }
+
+    async fn add_free_name(
+        &self,
+        write: &mut PlatformWrite,
+        name: NewName,
+        names: &[AliasRow],
+        now: UnixTime,
+    ) -> Result<(), PlatformRefusal> {
+        let known = self
+            .store()
+            .alias(name.qe_id.as_str(), write.platform.pce_id)
+            .await
+            .map_err(|error| self.storage(&error))?;
+        let free = known.is_none_or(|known| {
+            known.platform == write.platform.id || Some(&known.platform) == write.merged.as_ref()
+        });
+        let weak = names.iter().filter(|name| !name.strong).count();
+        if !free || (name.authority.is_none() && weak >= WEAK_NAMES) {
+            return Ok(());
+        }
+        write.aliases.push(AliasRow {
+            qe_id: name.qe_id.to_string(),
+            pce_id: write.platform.pce_id,
+            platform: write.platform.id.clone(),
+            strong: name.authority.is_some(),
+            since: now,
+        });
+        write.raw_tcbs.extend(
+            name.raw_tcb
+                .map(|raw| (name.qe_id.to_string(), raw, now)),
+        );
+        if let Some(authority) = &name.authority {
+            write.timeline.push(TimelineRow {
+                at: now,
+                state: write.platform.state,
+                cause: Cause::None,
+                text: format!("registered by {}", authority.name),
+            });
+        }
+        Ok(())
     }
 
     /// Puts what a platform was registered with into its row, sealed; the same again is left as it is.
@@ -454,13 +523,13 @@ impl Platforms {
                 &mut row.enc_ppid_hash,
                 &mut row.enc_ppid,
                 Purpose::EncryptedPpid,
-                &encrypted.bytes()[..],
+                encrypted.bytes(),
             ),
             Material::Manifest(manifest) => (
                 &mut row.manifest_hash,
                 &mut row.manifest,
                 Purpose::Manifest,
-                &manifest.bytes()[..],
+                manifest.bytes(),
             ),
         };
         // What cannot be opened any more (its key is lost) is sealed anew.
@@ -510,6 +579,7 @@ pub(super) struct Admission {
     /// True where the vendor gave it just now.
     pub fetched: bool,
     pub at: UnixTime,
+    pub name: Option<NewName>,
 }
 
 /// A list judged beside the register, and not written yet.
@@ -548,7 +618,7 @@ fn unique(certificates: Vec<(Certificate, UnixTime)>) -> Vec<(Certificate, UnixT
 }
 
 /// What a vendor's no means (`spec/intel-pcs-and-pccs.md` section 4, Error-Codes; section 4.1).
-fn refusal_of(error: &FetchError, material: &Material) -> PlatformRefusal {
+pub(super) fn refusal_of(error: &FetchError, material: &Material) -> PlatformRefusal {
     let cause = match error {
         FetchError::Absent => match material {
             Material::EncryptedPpid(_) => Cause::NeedsManifest,
@@ -585,7 +655,7 @@ fn refusal_of(error: &FetchError, material: &Material) -> PlatformRefusal {
 }
 
 /// Of several sources' failures, what says most: "none" only where all say so.
-const fn rank(cause: Cause) -> u8 {
+pub(super) const fn rank(cause: Cause) -> u8 {
     match cause {
         Cause::Storage => 6,
         Cause::Untrusted => 5,

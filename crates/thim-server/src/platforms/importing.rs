@@ -129,6 +129,7 @@ impl Platforms {
                 source: source.to_owned(),
                 fetched: false,
                 at: now,
+                name: None,
             })
             .await?;
         let Some(write) = planned.batch.platforms.first_mut() else {

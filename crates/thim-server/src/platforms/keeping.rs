@@ -90,7 +90,7 @@ impl Platforms {
         Ok(round)
     }
 
-    async fn fetch_again(
+    pub(super) async fn fetch_again(
         self: &Arc<Self>,
         row: &PlatformRow,
         now: UnixTime,
@@ -108,6 +108,7 @@ impl Platforms {
                     origin: row.origin,
                     lane: Lane::Background,
                     now,
+                    name: None,
                 })
                 .await
             }

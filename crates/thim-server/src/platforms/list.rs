@@ -108,7 +108,7 @@ pub fn judge(
         });
     };
     Ok(Judged {
-        ppid: first.ppid().clone(),
+        ppid: *first.ppid(),
         fmspc: first.fmspc(),
         ca: first.ca(),
         cached_keys: first.configuration().and_then(|flags| flags.cached_keys),

@@ -27,10 +27,10 @@ pub struct Listed {
 }
 
 #[derive(Serialize)]
-struct Entry {
-    tcb: serde_json::Map<String, serde_json::Value>,
-    tcbm: String,
-    cert: String,
+pub(super) struct Entry {
+    pub tcb: serde_json::Map<String, serde_json::Value>,
+    pub tcbm: String,
+    pub cert: String,
 }
 
 impl Platforms {
@@ -104,6 +104,7 @@ impl Platforms {
                 origin,
                 lane: Lane::Miss,
                 now,
+                name: None,
             })
             .await?;
         let row = self.store().platform(&id).await.map_err(failed)?;
@@ -187,7 +188,7 @@ impl Platforms {
 }
 
 /// The flat form of PCS's documentation.
-fn tcb(tcbm: &RawTcb) -> serde_json::Map<String, serde_json::Value> {
+pub(super) fn tcb(tcbm: &RawTcb) -> serde_json::Map<String, serde_json::Value> {
     let mut members = serde_json::Map::new();
     for (index, svn) in tcbm.cpu_svn.0.iter().enumerate() {
         members.insert(format!("sgxtcbcomp{:02}svn", index + 1), (*svn).into());
@@ -197,7 +198,7 @@ fn tcb(tcbm: &RawTcb) -> serde_json::Map<String, serde_json::Value> {
 }
 
 /// RFC 3986, section 2.3.
-const ALL_BUT_UNRESERVED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
+pub(super) const ALL_BUT_UNRESERVED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

@@ -13,17 +13,22 @@ mod asking;
 mod cause;
 mod delivering;
 pub mod delivery;
+mod direct;
+pub mod doctor;
+mod export;
 mod fetching;
 mod handover;
 mod importing;
 mod keeping;
 mod list;
 mod listing;
+mod overview;
 pub mod policy;
 mod refreshing;
 mod registering;
 pub mod registration;
 mod view;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -31,7 +36,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use http::HeaderValue;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
-use thim_verify::{Artefact, Digest, Fmspc, UnixTime, Verified};
+use thim_verify::{Artefact, Digest, Fmspc, RawTcb, UnixTime, Verified};
 
 pub use answer::{PckShape, ReadyPck, ServedPck};
 pub use asking::{Found, PckAsk};
@@ -41,6 +46,7 @@ pub use handover::{Handover, Handed};
 pub use importing::Imported;
 pub use keeping::Round;
 pub use listing::Listed;
+pub use overview::{UnknownForm, Which, is_id};
 pub use refreshing::RefreshRefused;
 pub use registering::{Authority, Registered, Updates};
 
@@ -88,6 +94,7 @@ pub struct Platforms {
     chains: Cache<Digest, HeaderValue>,
     refusals: Cache<Digest, (PlatformRefusal, UnixTime)>,
     sightings: Cache<Handle, Sighting>,
+    refused_registrations: Cache<Handle, Sighting>,
     flights: Flights<String, PlatformRefusal>,
     landed: Cache<String, String>,
     fetching: std::sync::Mutex<std::collections::HashSet<String>>,
@@ -128,13 +135,15 @@ impl PlatformRefusal {
     }
 }
 
-/// How somebody asked for a platform lately, for the doctor; in memory only.
+/// How somebody asked for a platform lately, or tried to register it, in vain; for the doctor, in memory only.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sighting {
     /// When.
     pub at: UnixTime,
     /// What came as encrypted PPID.
     pub encrypted_ppid: SeenPpid,
+    /// What it said it runs.
+    pub raw_tcb: Option<RawTcb>,
     /// What came of it.
     pub refusal: PlatformRefusal,
 }
@@ -148,6 +157,16 @@ pub enum SeenPpid {
     Given,
     /// Zeros.
     Zero,
+}
+
+impl SeenPpid {
+    fn of(encrypted: Option<&registration::EncryptedPpid>) -> Self {
+        match encrypted {
+            None => Self::Absent,
+            Some(encrypted) if encrypted.is_zero() => Self::Zero,
+            Some(_) => Self::Given,
+        }
+    }
 }
 
 impl Platforms {
@@ -170,6 +189,7 @@ impl Platforms {
             chains: Cache::new(CHAINS),
             refusals: Cache::new(REMEMBERED),
             sightings: Cache::new(REMEMBERED),
+            refused_registrations: Cache::new(REMEMBERED),
             flights: Flights::default(),
             landed: Cache::new(REMEMBERED),
             fetching: std::sync::Mutex::default(),

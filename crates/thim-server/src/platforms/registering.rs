@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use thim_verify::{ArtefactKey, Enclave, Fmspc, PceId, PckCa, Tee, UnixTime};
 
-use super::fetching::{Fetch, ID_DIGITS, Material};
+use super::fetching::{Fetch, ID_DIGITS, Material, NewName};
 use super::registration::{QeId, Registration};
 use super::{Cause, PlatformRefusal, PlatformState, Platforms};
 use crate::baseline::Choice;
@@ -67,9 +67,23 @@ impl Platforms {
         updates: Updates,
         now: UnixTime,
     ) -> Result<Registered, PlatformRefusal> {
+        let result = self
+            .take_registration(&registration, authority, updates, now)
+            .await;
+        self.note_registration(&registration, &result, now);
+        result
+    }
+
+    async fn take_registration(
+        self: &Arc<Self>,
+        registration: &Registration,
+        authority: &Authority,
+        updates: Updates,
+        now: UnixTime,
+    ) -> Result<Registered, PlatformRefusal> {
         let failed = |error: StoreError| self.storage(&error);
-        let material = material(&registration)?;
-        let named = match self.named(&registration).await.map_err(failed)? {
+        let material = material(registration)?;
+        let named = match self.named(registration).await.map_err(failed)? {
             Some(row) => Some(row),
             // Without a name of its own, what it is registered with may be known.
             None => self
@@ -84,23 +98,23 @@ impl Platforms {
             || self.collateral.intel().is_empty()
         {
             return self
-                .queue(&registration, &material, named, authority, now)
+                .queue(registration, &material, named, authority, now)
                 .await;
         }
         let (id, fetched) = match self
-            .is_there(&registration, &material, named.as_ref())
+            .is_there(registration, &material, named.as_ref())
             .await
             .map_err(failed)?
         {
             Some(id) => (id, false),
             None => {
                 if fill == Fill::Req {
-                    self.enqueue(&registration, "new", now)
+                    self.enqueue(registration, "new", now)
                         .await
                         .map_err(failed)?;
                 }
                 let fetched = self
-                    .fetch_registered(&registration, &material, named.clone(), authority, now)
+                    .fetch_registered(registration, &material, named.clone(), authority, now)
                     .await;
                 let id = match (fetched, named) {
                     (Ok(id), _) => id,
@@ -108,7 +122,7 @@ impl Platforms {
                     (Err(refusal), Some(row))
                         if refusal.cause.state() == PlatformState::Waiting
                             && row.fmspc.is_some()
-                            && self.was_seen(&row, &registration).await.map_err(failed)? =>
+                            && self.was_seen(&row, registration).await.map_err(failed)? =>
                     {
                         return Ok(Registered {
                             platform: row.id,
@@ -129,7 +143,7 @@ impl Platforms {
                             .await
                             .map_err(failed)?;
                     } else {
-                        self.enqueue(&registration, "not-available", now)
+                        self.enqueue(registration, "not-available", now)
                             .await
                             .map_err(failed)?;
                     }
@@ -170,7 +184,7 @@ impl Platforms {
     }
 
     /// The platform of this name, if the name is one.
-    async fn named(&self, registration: &Registration) -> Result<Option<PlatformRow>, StoreError> {
+    pub(super) async fn named(&self, registration: &Registration) -> Result<Option<PlatformRow>, StoreError> {
         if registration.qe_id.is_zero() {
             return Ok(None);
         }
@@ -241,6 +255,12 @@ impl Platforms {
                 origin: PlatformOrigin::Registered,
                 lane: Lane::Miss,
                 now,
+                name: Some(NewName {
+                    qe_id: registration.qe_id.clone(),
+                    authority: Some(authority.clone()),
+                    raw_tcb: registration.raw_tcb,
+                    beside: registration.encrypted_ppid.clone(),
+                }),
             })
             .await;
         let refusal = match result {
@@ -384,99 +404,8 @@ impl Platforms {
         })
     }
 
-    /// Takes over a registration that waits in another cache: where nothing is fetched it is queued for a tool, else
-    /// it is fetched in the rounds that fetch what is due. With `not_available` the other cache had asked, and levels
-    /// were `Not available`: a tool finds it among those. A platform that is known stays as it is.
-    ///
-    /// # Errors
-    /// What it lacks, or what the store says.
-    pub async fn take_over(
-        &self,
-        registration: &Registration,
-        not_available: bool,
-        authority: &Authority,
-        now: UnixTime,
-    ) -> Result<String, PlatformRefusal> {
-        let failed = |error: StoreError| self.storage(&error);
-        let material = material(registration)?;
-        let fetches = self.collateral.fill() != Fill::Offline && !self.collateral.intel().is_empty();
-        let named = match self.named(registration).await.map_err(failed)? {
-            Some(row) => Some(row),
-            None => self
-                .store()
-                .platform_by_material(&self.material_hash(&material))
-                .await
-                .map_err(failed)?,
-        };
-        if not_available || !fetches {
-            let state = if not_available {
-                "not-available"
-            } else {
-                "new"
-            };
-            self.enqueue(registration, state, now)
-                .await
-                .map_err(failed)?;
-        }
-        if let Some(row) = named {
-            return Ok(row.id);
-        }
-        let (detail, due) = if fetches {
-            (
-                "taken over from another cache, where it waited; not fetched yet",
-                Some(now),
-            )
-        } else {
-            (
-                "taken over from another cache, where it waited; nothing is fetched here",
-                None,
-            )
-        };
-        self.put_down(registration, &material, detail, due, authority, now)
-            .await
-            .map_err(failed)
-    }
-
-    /// Writes down a platform that nobody has asked the vendor about; its id.
-    async fn put_down(
-        &self,
-        registration: &Registration,
-        material: &Material,
-        detail: &str,
-        due: Option<UnixTime>,
-        authority: &Authority,
-        now: UnixTime,
-    ) -> Result<String, StoreError> {
-        let _sealed = self.sealer.writing().await;
-        let _one_at_a_time = self.admission.lock().await;
-        let hash = self.material_hash(material);
-        let mut row = new_row(&hash, registration.pce_id, now);
-        row.cause = Cause::Queued;
-        detail.clone_into(&mut row.detail);
-        row.due = due;
-        self.seal_into(&mut row, material, &hash);
-        self.seal_rest(&mut row, registration);
-        let mut write = PlatformWrite::new(row);
-        write.timeline.push(TimelineRow {
-            at: now,
-            state: PlatformState::New,
-            cause: Cause::Queued,
-            text: format!("registered by {}", authority.name),
-        });
-        self.add_name(&mut write, registration, now).await?;
-        let id = write.platform.id.clone();
-        self.collateral
-            .commit(&Batch {
-                platforms: vec![write],
-                ..Batch::default()
-            })
-            .await?;
-        self.invalidate(&id, &[]).await?;
-        Ok(id)
-    }
-
     /// The name of an unproven platform, if it is one and nobody else's.
-    async fn add_name(
+    pub(super) async fn add_name(
         &self,
         write: &mut PlatformWrite,
         registration: &Registration,
@@ -502,7 +431,7 @@ impl Platforms {
     }
 
     /// The encrypted PPID that came beside a manifest: a GET may bring the very same.
-    fn seal_rest(&self, row: &mut PlatformRow, registration: &Registration) {
+    pub(super) fn seal_rest(&self, row: &mut PlatformRow, registration: &Registration) {
         if let Some(encrypted) = &registration.encrypted_ppid
             && registration.manifest.is_some()
             && !encrypted.is_zero()
@@ -514,7 +443,7 @@ impl Platforms {
     }
 
     /// Puts a registration where PCCS's tools collect it, as PCCS writes it: a manifest stands alone.
-    async fn enqueue(
+    pub(super) async fn enqueue(
         &self,
         registration: &Registration,
         state: &'static str,
@@ -573,12 +502,35 @@ impl Platforms {
             }
         }
         let strong = authority.is_some();
-        let event = self
-            .may_name(platform, qe_id, pce_id, authority, now)
-            .await?;
+        let event = self.may_name(platform, qe_id, pce_id, authority, now).await;
         let row = self.store().platform(platform).await.map_err(failed)?;
         let Some(row) = row else {
             return Err(PlatformRefusal::new(Cause::Busy, "it was just forgotten"));
+        };
+        let event = match event {
+            Ok(event) => event,
+            Err(refusal) => {
+                // Whoever wonders why this platform has no name finds it in its story.
+                if let Some(authority) = authority
+                    && refusal.cause == Cause::QeIdTaken
+                {
+                    let mut write = PlatformWrite::new(row);
+                    write.timeline.push(TimelineRow {
+                        at: now,
+                        state: write.platform.state,
+                        cause: refusal.cause,
+                        text: format!("registration by {}: {}", authority.name, refusal.detail),
+                    });
+                    self.collateral
+                        .commit(&Batch {
+                            platforms: vec![write],
+                            ..Batch::default()
+                        })
+                        .await
+                        .map_err(failed)?;
+                }
+                return Err(refusal);
+            }
         };
         let mut write = PlatformWrite::new(row);
         write.aliases.push(AliasRow {
@@ -720,7 +672,7 @@ impl Platforms {
 }
 
 /// What a registration can be fetched with.
-fn material(registration: &Registration) -> Result<Material, PlatformRefusal> {
+pub(super) fn material(registration: &Registration) -> Result<Material, PlatformRefusal> {
     if let Some(manifest) = &registration.manifest {
         return Ok(Material::Manifest(manifest.clone()));
     }
@@ -737,7 +689,7 @@ fn material(registration: &Registration) -> Result<Material, PlatformRefusal> {
     }
 }
 
-fn new_row(hash: &str, pce_id: PceId, now: UnixTime) -> PlatformRow {
+pub(super) fn new_row(hash: &str, pce_id: PceId, now: UnixTime) -> PlatformRow {
     PlatformRow {
         id: hash.chars().take(ID_DIGITS).collect(),
         pce_id,
@@ -796,4 +748,4 @@ pub(super) fn patience_secs(refusal: &PlatformRefusal) -> i64 {
 const WAITING_SECS: i64 = 300;
 const RETRY_SECS: i64 = 5;
 /// QE ids that open GETs may give a platform; a machine has one or two.
-const WEAK_NAMES: usize = 4;
+pub(super) const WEAK_NAMES: usize = 4;

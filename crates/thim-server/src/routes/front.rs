@@ -230,10 +230,11 @@ impl Front {
 }
 
 fn path_is_long(path: &str) -> bool {
+    // A registration waits for a list and then for collateral, each as long as a miss does.
     matches!(
         path,
-        "/thim/v1/import" | "/thim/v1/keys/rotate" | "/thim/v1/refresh"
-    )
+        "/thim/v1/import" | "/thim/v1/keys/rotate" | "/thim/v1/platforms" | "/thim/v1/refresh"
+    ) || path.ends_with("/refetch")
 }
 
 /// A caller's id is echoed if it is one: 1 to 128 visible characters.

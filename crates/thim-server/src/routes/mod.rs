@@ -8,6 +8,7 @@ mod own;
 mod pccs;
 mod pck;
 mod pcs;
+mod platforms;
 mod problem;
 mod query;
 mod tokens;

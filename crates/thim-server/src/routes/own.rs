@@ -18,7 +18,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::tokens;
+use super::{platforms, tokens};
 use crate::access::{Access, Act};
 use crate::clock::Clock;
 use crate::collateral::Collateral;
@@ -57,6 +57,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .route("/thim/v1/events", get(events))
         .route("/thim/v1/refresh", post(refresh_now))
         .route("/thim/v1/import", post(import))
+        .merge(platforms::router())
         .merge(tokens::router())
         .route("/healthz/live", get(healthy))
         .route("/healthz/ready", get(healthy))
@@ -101,6 +102,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         events,
         refresh_now,
         import,
+        platforms::list,
+        platforms::show,
+        platforms::doctor,
+        platforms::register,
+        platforms::forget,
+        platforms::refetch,
+        platforms::collateral,
         tokens::list,
         tokens::create,
         tokens::revoke,
@@ -420,7 +428,7 @@ pub(super) fn refuse_in_the_past(service: &Service) -> std::result::Result<(), P
     Ok(())
 }
 
-fn parsed<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, ProblemResponse>
+pub(super) fn parsed<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, ProblemResponse>
 where
     T::Err: std::fmt::Display,
 {
@@ -433,7 +441,7 @@ where
     })
 }
 
-fn limit(limit: Option<u32>) -> std::result::Result<u32, ProblemResponse> {
+pub(super) fn limit(limit: Option<u32>) -> std::result::Result<u32, ProblemResponse> {
     match limit.unwrap_or(100) {
         limit @ 1..=1000 => Ok(limit),
         other => Err(problem(

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use thim_verify::{Fmspc, UnixTime};
@@ -129,76 +130,95 @@ where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let method = request.method().clone();
-    let caller = match target.wants(&method) {
-        None => None,
-        Some((dialect, act)) => {
-            let millis = service.clock.now_millis();
-            match service
-                .access
-                .admit(request.headers(), peer, act, dialect, millis)
-            {
-                Ok(caller) => Some(caller),
-                Err(denied) => return answer::denied(&denied),
-            }
+    let (head, body) = request.into_parts();
+    let caller = match at_the_door(service, target, &head, peer) {
+        Ok(caller) => caller,
+        Err(response) => {
+            receive::leave(body);
+            return *response;
         }
     };
-    if method == Method::OPTIONS && target.endpoint != Endpoint::Below {
-        return options(target.methods());
-    }
-    if !target.takes(&method) {
-        return answer::unknown(&method, request.uri().path());
-    }
-    if service.collateral.is_read_only() && target.changes(&method) {
-        return refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            answer::BUSY,
-            "read-only",
-            "this is a read-only view of the past",
-        );
-    }
+    let body = if target.changes(&head.method) {
+        match receive::whole(body, service.body_limit_bytes).await {
+            Ok(body) => body,
+            Err(unread) => return unread.render(),
+        }
+    } else {
+        receive::leave(body);
+        Bytes::new()
+    };
     let now = service.clock.now();
     let outcome = match (target.endpoint, caller) {
         (Endpoint::Collateral, Some(caller)) => {
-            deliver(service, target.version, request, &caller, now).await
+            deliver(service, target.version, &head, &body, &caller, now).await
         }
-        (Endpoint::Platforms, Some(caller)) if method == Method::POST => {
-            register(service, request, &caller, now).await
+        (Endpoint::Platforms, Some(caller)) if head.method == Method::POST => {
+            register(service, &head, &body, &caller, now).await
         }
-        (Endpoint::Platforms, _) => platforms(service, &request, now).await,
-        (Endpoint::Policy, Some(_)) => put_policy(service, request, now).await,
-        (Endpoint::Policy, None) => policies(service, &request).await,
-        (Endpoint::Refresh, _) => refresh(service, &request).await,
+        (Endpoint::Platforms, _) => platforms(service, &head, now).await,
+        (Endpoint::Policy, Some(_)) => put_policy(service, &head, &body, now).await,
+        (Endpoint::Policy, None) => policies(service, &head).await,
+        (Endpoint::Refresh, _) => refresh(service, &head).await,
         (Endpoint::Below | Endpoint::Collateral, _) => {
-            Ok(answer::unknown(&method, request.uri().path()))
+            Ok(answer::unknown(&head.method, head.uri.path()))
         }
     };
     outcome.unwrap_or_else(|response| {
         let cause = response.headers().get(&answer::THIM_CAUSE);
-        tracing::info!(request.id = ?request_id, http.method = %method, http.status = response.status().as_u16(), cause = ?cause, "a request of PCCS's endpoints is refused");
+        tracing::info!(request.id = ?request_id, http.method = %head.method, http.status = response.status().as_u16(), cause = ?cause, "a request of PCCS's endpoints is refused");
         response
     })
+}
+
+/// Who asks, where a token is wanted; or what is answered without a look at the body.
+fn at_the_door(
+    service: &Service,
+    target: Target,
+    head: &Parts,
+    peer: IpAddr,
+) -> Result<Option<Caller>, Box<Response<Body>>> {
+    let method = &head.method;
+    let caller = match target.wants(method) {
+        None => None,
+        Some((dialect, act)) => {
+            let millis = service.clock.now_millis();
+            let admitted = service
+                .access
+                .admit(&head.headers, peer, act, dialect, millis);
+            Some(admitted.map_err(|denied| Box::new(answer::denied(&denied)))?)
+        }
+    };
+    if *method == Method::OPTIONS && target.endpoint != Endpoint::Below {
+        return Err(Box::new(options(target.methods())));
+    }
+    if !target.takes(method) {
+        return Err(Box::new(answer::unknown(method, head.uri.path())));
+    }
+    if service.collateral.is_read_only() && target.changes(method) {
+        return Err(Box::new(refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            answer::BUSY,
+            "read-only",
+            "this is a read-only view of the past",
+        )));
+    }
+    Ok(caller)
 }
 
 /// What went well, or a refusal that is rendered already.
 type Outcome = Result<Response<Body>, Response<Body>>;
 
-async fn register<B>(
+async fn register(
     service: &Service,
-    request: Request<B>,
+    head: &Parts,
+    body: &[u8],
     caller: &Caller,
     now: UnixTime,
-) -> Outcome
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let updates = updates(&Query::parse(request.uri().query())).map_err(wrong)?;
-    let kind = kind(request.headers());
-    let body = whole(service, request).await?;
-    let registration = match kind {
-        Kind::Form => Registration::from_form(&body),
-        Kind::Json => Registration::from_json(&body),
+) -> Outcome {
+    let updates = updates(&Query::parse(head.uri.query())).map_err(wrong)?;
+    let registration = match kind(&head.headers) {
+        Kind::Form => Registration::from_form(body),
+        Kind::Json => Registration::from_json(body),
         Kind::Other => Registration::from_json(b""),
     }
     .map_err(|invalid| unreadable(&invalid))?;
@@ -210,10 +230,10 @@ where
     Ok(successful())
 }
 
-async fn platforms<B>(service: &Service, request: &Request<B>, now: UnixTime) -> Outcome {
-    let query = Query::parse(request.uri().query());
+async fn platforms(service: &Service, head: &Parts, now: UnixTime) -> Outcome {
+    let query = Query::parse(head.uri.query());
     // HEAD takes nothing away, and neither does a look at the past.
-    let keep = *request.method() == Method::HEAD
+    let keep = head.method == Method::HEAD
         || service.collateral.is_read_only()
         || query.get(Name::Keep).map_err(wrong)? == Some("1");
     let which = handover(query.get(Name::Source).map_err(wrong)?, keep).map_err(wrong)?;
@@ -233,19 +253,15 @@ async fn platforms<B>(service: &Service, request: &Request<B>, now: UnixTime) ->
     Ok(response)
 }
 
-async fn deliver<B>(
+async fn deliver(
     service: &Service,
     version: u8,
-    request: Request<B>,
+    head: &Parts,
+    body: &[u8],
     caller: &Caller,
     now: UnixTime,
-) -> Outcome
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let body = json(service, request).await?;
-    let delivery = delivery::read(&body, version).map_err(|refused| match refused {
+) -> Outcome {
+    let delivery = delivery::read(json(head, body), version).map_err(|refused| match refused {
         delivery::Refused::Invalid(invalid) => unreadable(&invalid),
         delivery::Refused::RootsDiffer { .. } => unverified(&refused.to_string()),
     })?;
@@ -257,8 +273,8 @@ where
     Ok(successful())
 }
 
-async fn refresh<B>(service: &Service, request: &Request<B>) -> Outcome {
-    let query = Query::parse(request.uri().query());
+async fn refresh(service: &Service, head: &Parts) -> Outcome {
+    let query = Query::parse(head.uri.query());
     let refreshed = match query.get(Name::Type).map_err(wrong)? {
         None => {
             service
@@ -286,13 +302,8 @@ async fn refresh<B>(service: &Service, request: &Request<B>) -> Outcome {
     Ok(successful())
 }
 
-async fn put_policy<B>(service: &Service, request: Request<B>, now: UnixTime) -> Outcome
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let body = json(service, request).await?;
-    let policy = Policy::from_json(&body).map_err(|invalid| unreadable(&invalid))?;
+async fn put_policy(service: &Service, head: &Parts, body: &[u8], now: UnixTime) -> Outcome {
+    let policy = Policy::from_json(json(head, body)).map_err(|invalid| unreadable(&invalid))?;
     service
         .platforms
         .store()
@@ -302,8 +313,8 @@ where
     Ok(text(policy.id))
 }
 
-async fn policies<B>(service: &Service, request: &Request<B>) -> Outcome {
-    let fmspc = Query::parse(request.uri().query()).fmspc().map_err(wrong)?;
+async fn policies(service: &Service, head: &Parts) -> Outcome {
+    let fmspc = Query::parse(head.uri.query()).fmspc().map_err(wrong)?;
     let policies = service
         .platforms
         .store()
@@ -405,28 +416,12 @@ fn kind(headers: &HeaderMap) -> Kind {
     }
 }
 
-async fn whole<B>(service: &Service, request: Request<B>) -> Result<Bytes, Response<Body>>
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    receive::whole(request.into_body(), service.body_limit_bytes)
-        .await
-        .map_err(receive::Unread::render)
-}
-
 /// A body in JSON; of another kind it is as good as none, which the reader then refuses.
-async fn json<B>(service: &Service, request: Request<B>) -> Result<Bytes, Response<Body>>
-where
-    B: hyper::body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let kind = kind(request.headers());
-    let body = whole(service, request).await?;
-    Ok(match kind {
+fn json<'a>(head: &Parts, body: &'a [u8]) -> &'a [u8] {
+    match kind(&head.headers) {
         Kind::Json => body,
-        Kind::Form | Kind::Other => Bytes::new(),
-    })
+        Kind::Form | Kind::Other => b"",
+    }
 }
 
 fn successful() -> Response<Body> {

@@ -1,4 +1,7 @@
-//! Reading a request's body whole, up to a limit, with PCCS's answer where it is too long.
+//! Reading a request's body whole, up to a limit, with PCCS's answer where it is too long; and letting a body go that
+//! nobody reads, so that its sender gets to see why.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -22,18 +25,50 @@ pub enum Unread {
 /// The whole body, at most `limit_bytes` of it.
 pub async fn whole<B>(body: B, limit_bytes: usize) -> Result<Bytes, Unread>
 where
-    B: hyper::body::Body<Data = Bytes>,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // A body that says it is too long is not read at all.
     if body.size_hint().lower() > limit_bytes as u64 {
+        leave(body);
         return Err(Unread::TooLong { limit_bytes });
     }
-    match Limited::new(body, limit_bytes).collect().await {
+    let mut body = Box::pin(body);
+    match Limited::new(body.as_mut(), limit_bytes).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Unread::TooLong { limit_bytes }),
+        Err(error) if error.is::<LengthLimitError>() => {
+            leave(body);
+            Err(Unread::TooLong { limit_bytes })
+        }
         Err(_) => Err(Unread::Broken),
     }
+}
+
+/// Lets a body that is not wanted run out, to nowhere, while the answer is on its way. A connection that is closed with
+/// bytes of the client's unread is reset, and the client, still sending, sees that in place of the answer.
+pub fn leave<B>(body: B)
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut body = Box::pin(body);
+        let run_out = async {
+            let mut left = LEFT_BYTES;
+            while let Some(Ok(frame)) = body.frame().await {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(bytes) {
+                    Some(fewer) => left = fewer,
+                    None => return,
+                }
+            }
+        };
+        // Whoever sends more, or more slowly, is cut off.
+        let _ = tokio::time::timeout(LEFT_TIME, run_out).await;
+    });
 }
 
 impl Unread {
@@ -56,3 +91,8 @@ impl Unread {
         }
     }
 }
+
+/// Some times the longest body that is taken: who is a little over the limit hears so.
+const LEFT_BYTES: usize = 16 * 1024 * 1024;
+/// 16 MiB at 30 Mbit/s.
+const LEFT_TIME: Duration = Duration::from_secs(5);

@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// Those up to `upto` that were registered by `read` are handed over: what they held is not kept. One that was
-    /// registered again since, maybe with another manifest, stays.
+    /// registered again in a later second, maybe with another manifest, stays.
     pub async fn registrations_handed_out(
         &self,
         state: &str,
@@ -218,4 +218,67 @@ fn counted(row: &SqliteRow, column: &'static str) -> Result<u64, StoreError> {
 
 fn sealed(row: &SqliteRow, column: &'static str) -> Result<Option<Sealed>, StoreError> {
     Ok(row.try_get::<Option<Vec<u8>>, _>(column)?.map(Sealed))
+}
+
+#[cfg(test)]
+mod tests {
+    use thim_verify::Digest;
+
+    use super::*;
+    use crate::store::NewRegistration;
+
+    fn registration(qe_id: &str, manifest: u8, at: i64) -> NewRegistration {
+        NewRegistration {
+            qe_id: qe_id.to_owned(),
+            pce_id: "0000".to_owned(),
+            cpu_svn: String::new(),
+            pce_svn: String::new(),
+            enc_ppid: None,
+            manifest: Some(vec![manifest]),
+            state: "new",
+            at: UnixTime::from_secs(at),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_list_is_read_is_not_taken_for_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), Digest::of(b"roots"))
+            .await
+            .expect("a new store");
+        for (name, at) in [("A", 1), ("B", 2), ("C", 2)] {
+            let row = registration(name, 1, at);
+            store.queue_registration(&row).await.expect("queued");
+        }
+        let span = store.registration_span("new").await.expect("read");
+        assert_eq!((span.count, span.last), (3, 3));
+        let page = store.registration_page("new", 0, span.last, 2).await;
+        let names = |rows: Vec<RegistrationRow>| -> Vec<String> {
+            rows.into_iter().map(|row| row.qe_id).collect()
+        };
+        assert_eq!(names(page.expect("read")), ["A", "B"]);
+        // Another platform, and a new manifest of one that was read.
+        for row in [registration("D", 1, 3), registration("A", 2, 3)] {
+            store.queue_registration(&row).await.expect("queued");
+        }
+        let page = store.registration_page("new", 2, span.last, 2).await;
+        assert_eq!(names(page.expect("read")), ["C"]);
+        store
+            .registrations_handed_out("new", span.last, UnixTime::from_secs(2))
+            .await
+            .expect("marked");
+        let left = store.registration_page("new", 0, i64::MAX, 9).await;
+        let left = left.expect("read");
+        assert_eq!(left[0].manifest, Some(Sealed(vec![2])));
+        assert_eq!(names(left), ["A", "D"]);
+        let none = store.registration_span("not-available").await;
+        assert_eq!(none.expect("read"), Span::default());
+    }
+
+    #[test]
+    fn fmspcs_are_listed_so_that_none_is_found_across_two() {
+        let (a, b) = (Fmspc([0x11; 6]), Fmspc([0x22; 6]));
+        assert_eq!(listed(&[]), "");
+        assert_eq!(listed(&[a, b]), "111111111111,222222222222");
+    }
 }

@@ -77,13 +77,21 @@ impl Fleet {
 
     /// The simulator and a configuration for it; the server does not run yet.
     pub async fn sim_only(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::sim_with_key(None, adjust).await
+    }
+
+    /// As [`Fleet::sim_only`], of a simulator that wants a subscription key.
+    pub async fn sim_with_key(
+        api_key: Option<String>,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let clock = Clock::by_hand(at(START));
         let sim_clock = clock.clone();
         let sim = thim_sim::start(SimConfig {
             pcs_listen: ([127, 0, 0, 1], 0).into(),
             management_listen: ([127, 0, 0, 1], 0).into(),
             now: Arc::new(move || sim_clock.now().secs()),
-            api_key: None,
+            api_key,
         })
         .await
         .expect("the simulator starts");

@@ -89,9 +89,11 @@ impl Captured {
 
     /// A text with the capture's `{names}` filled in.
     pub fn filled(&self, text: &str) -> String {
-        self.params.iter().fold(text.to_owned(), |text, (name, value)| {
-            text.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default())
-        })
+        self.params
+            .iter()
+            .fold(text.to_owned(), |text, (name, value)| {
+                text.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default())
+            })
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
@@ -184,7 +186,9 @@ impl Collaterals {
             ("qveidentity", "/sgx/certification/v4/qve/identity"),
         ] {
             let answer = pcs(path.to_owned()).await;
-            file.identity_chain = answer.header("sgx-enclave-identity-issuer-chain").to_owned();
+            file.identity_chain = answer
+                .header("sgx-enclave-identity-issuer-chain")
+                .to_owned();
             file.identities.push((name, answer.text().to_owned()));
         }
         for platform in platforms {

@@ -1,8 +1,6 @@
 //! Rows to types. A row that cannot be read is told of by its place and why, without any of its secrets; it spoils no
 //! other.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use percent_encoding::percent_decode_str;
@@ -14,7 +12,6 @@ use thim_verify::{
 };
 
 use super::{PccsDatabase, PccsDbError};
-use crate::intake::{Found, forms, objects};
 use crate::platforms::Imported;
 use crate::platforms::policy::Policy;
 use crate::platforms::registration::{EncryptedPpid, Invalid, Manifest, QeId, Registration};
@@ -50,15 +47,6 @@ pub struct Waiting {
     pub registration: Registration,
     /// True where PCCS had asked, and levels were `Not available` (state 1).
     pub not_available: bool,
-}
-
-/// Collateral, not believed, and what it was in the database.
-pub(super) struct Collateral {
-    pub found: Found,
-    /// Which family's SGX TCB info stands at a place.
-    pub sgx_tcb_infos: BTreeMap<String, Fmspc>,
-    /// Rows without anything signed in them.
-    pub flaws: Vec<Refused>,
 }
 
 /// A page of rows, and where the next one begins.
@@ -122,16 +110,15 @@ impl PccsDatabase {
         };
         let place = self.place(format_args!("platforms/{qe_id}:{pce_id}"));
         let mut flaws = Vec::new();
-        let mut flawed = |kind: &str, fault: Invalid| {
-            flaws.push(refused(&place, kind, fault));
+        let encrypted_ppid = secret(row, "enc_ppid", "enc_ppid_bytes", EncryptedPpid::from_bytes);
+        let encrypted_ppid = encrypted_ppid.unwrap_or_else(|fault| {
+            flaws.push(refused(&place, "encrypted-ppid", fault));
             None
-        };
-        let encrypted_ppid = secret(row, "enc_ppid", "enc_ppid_bytes", EncryptedPpid::from_bytes)
-            .unwrap_or_else(|fault| flawed("encrypted-ppid", fault));
-        let manifest = secret(row, "platform_manifest", "platform_manifest_bytes", |bytes| {
-            Manifest::from_bytes(Bytes::copy_from_slice(bytes))
-        })
-        .unwrap_or_else(|fault| flawed("platform-manifest", fault));
+        });
+        let manifest = manifest(row).unwrap_or_else(|fault| {
+            flaws.push(refused(&place, "platform-manifest", fault));
+            None
+        });
         let list = self.certificates(number, &place, &mut flaws).await?;
         let raw_tcbs = self.raw_tcbs(number, &place, &mut flaws).await?;
         Ok(Ok(PccsPlatform {
@@ -172,7 +159,9 @@ impl PccsDatabase {
             flaws.push(Refused {
                 path: place.to_owned(),
                 kind: "pck-certificate".to_owned(),
-                reason: format!("more than {MAX_CERTIFICATES} certificates; the others are left out"),
+                reason: format!(
+                    "more than {MAX_CERTIFICATES} certificates; the others are left out"
+                ),
             });
         }
         let mut entries = Vec::with_capacity(rows.len());
@@ -240,7 +229,10 @@ impl PccsDatabase {
             rows: Vec::new(),
             last: None,
         };
-        if !self.has("platforms_registered", &["qe_id", "state", "enc_ppid", "platform_manifest"]) {
+        if !self.has(
+            "platforms_registered",
+            &["qe_id", "state", "enc_ppid", "platform_manifest"],
+        ) {
             return Ok(page);
         }
         let rows = sqlx::query(
@@ -298,8 +290,9 @@ impl PccsDatabase {
         let mut policies = Vec::with_capacity(rows.len());
         for row in &rows {
             let number: i64 = row.try_get("row").map_err(|error| self.failed(error))?;
-            let is_default: Option<i64> =
-                row.try_get("is_default").map_err(|error| self.failed(error))?;
+            let is_default: Option<i64> = row
+                .try_get("is_default")
+                .map_err(|error| self.failed(error))?;
             // Through the very door that PUT /appraisalpolicy uses.
             let body = serde_json::json!({
                 "is_default": is_default.is_some_and(|flag| flag != 0),
@@ -313,82 +306,6 @@ impl PccsDatabase {
             );
         }
         Ok(policies)
-    }
-
-    /// Certificates, CRLs, TCB infos and identities, all of it: there are some hundred rows.
-    pub(super) async fn collateral(&mut self) -> Result<Collateral, PccsDbError> {
-        let mut collateral = Collateral {
-            found: Found::default(),
-            sgx_tcb_infos: BTreeMap::new(),
-            flaws: Vec::new(),
-        };
-        let mut budget = MAX_COLLATERAL_BYTES;
-        for (table, columns, statement) in SIGNED {
-            if !self.has(table, columns) {
-                continue;
-            }
-            // The newest shape of a table stands first.
-            if collateral.has_read(table) {
-                continue;
-            }
-            let rows = sqlx::query(statement)
-                .bind(MAX_DOCUMENT_BYTES)
-                .bind(MAX_ROWS)
-                .fetch_all(&mut self.connection)
-                .await
-                .map_err(|error| self.failed(error))?;
-            collateral.read_tables.push(table);
-            for row in &rows {
-                let name = text(row, "name").unwrap_or_else(|| "?".to_owned());
-                let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
-                let place = self.place(format_args!("{table}/{name}"));
-                let body: Option<Vec<u8>> = row.try_get("body").map_err(|error| self.failed(error))?;
-                let bytes: Option<i64> = row.try_get("bytes").map_err(|error| self.failed(error))?;
-                let called = text(row, "called");
-                if let Some(fmspc) = text(row, "sgx").and_then(|text| text.parse().ok()) {
-                    collateral.sgx_tcb_infos.insert(place.clone(), fmspc);
-                }
-                let length = body.as_ref().map_or(0, Vec::len);
-                let (Some(body), true) = (body, length <= budget) else {
-                    if bytes.unwrap_or(0) > 0 {
-                        collateral.flaws.push(Refused {
-                            path: place,
-                            kind: (*table).to_owned(),
-                            reason: format!("{} bytes; too large", bytes.unwrap_or(0)),
-                        });
-                    }
-                    continue;
-                };
-                budget -= length;
-                if !body.is_empty() {
-                    collateral.take(&place, table, Bytes::from(body), called.as_deref());
-                }
-            }
-        }
-        Ok(collateral)
-    }
-}
-
-impl Collateral {
-    fn take(&mut self, place: &str, table: &str, body: Bytes, called: Option<&str>) {
-        let mut found = objects::find(place, &body);
-        if found.is_empty() {
-            self.flaws.push(Refused {
-                path: place.to_owned(),
-                kind: table.to_owned(),
-                reason: "there is nothing signed in it, and no certificate".to_owned(),
-            });
-            return;
-        }
-        let called = match called {
-            Some(word) if word.eq_ignore_ascii_case("early") => Some("early"),
-            Some(word) if word.eq_ignore_ascii_case("standard") => Some("standard"),
-            _ => None,
-        };
-        for object in &mut found.objects {
-            object.called = called;
-        }
-        self.found.append(found);
     }
 }
 
@@ -427,10 +344,17 @@ fn registration(row: &SqliteRow) -> Result<Registration, Invalid> {
         pce_id,
         raw_tcb: raw_tcb(row)?,
         encrypted_ppid: secret(row, "enc_ppid", "enc_ppid_bytes", EncryptedPpid::from_bytes)?,
-        manifest: secret(row, "platform_manifest", "platform_manifest_bytes", |bytes| {
-            Manifest::from_bytes(Bytes::copy_from_slice(bytes))
-        })?,
+        manifest: manifest(row)?,
     })
+}
+
+fn manifest(row: &SqliteRow) -> Result<Option<Manifest>, Invalid> {
+    secret(
+        row,
+        "platform_manifest",
+        "platform_manifest_bytes",
+        |bytes| Manifest::from_bytes(Bytes::copy_from_slice(bytes)),
+    )
 }
 
 /// A secret as bytes, or, as before version 1, in hex. Empty is none.
@@ -478,7 +402,7 @@ fn listed(text: Option<&str>, tcbm: RawTcb) -> Listed {
 }
 
 /// A column of text, read as bytes: SQLite's columns hold what they like.
-fn text(row: &SqliteRow, column: &str) -> Option<String> {
+pub(super) fn text(row: &SqliteRow, column: &str) -> Option<String> {
     let bytes: Option<Vec<u8>> = row.try_get(column).ok()?;
     String::from_utf8(bytes?).ok()
 }
@@ -507,11 +431,3 @@ const MAX_RAW_TCBS: i64 = 32;
 const MAX_POLICY_BYTES: i64 = 64 * 1024 + 1;
 /// As many as the store keeps.
 const MAX_POLICIES: i64 = 10_000;
-/// A CRL of 4 MiB in hex.
-const MAX_DOCUMENT_BYTES: i64 = 8 * 1024 * 1024 + 64 * 1024;
-/// Rows of one table; Intel has some 50 families with 4 TCB infos each.
-const MAX_ROWS: i64 = 4096;
-/// All collateral of a database is in memory at once; a genuine one has some 5 MB.
-const MAX_COLLATERAL_BYTES: usize = 64 * 1024 * 1024;
-/// A row's name in a report.
-const NAME_CHARS: usize = 300;

@@ -13,9 +13,9 @@ use thim_server::clock::Clock;
 use thim_server::config::Config;
 use thim_server::server::{Server, World};
 use thim_server::upstream::Fill;
-use thim_sim::SimPlatform;
+use thim_sim::{PlatformSpec, SimPlatform};
 
-use crate::harness::{Answer, Fleet, at, vectors};
+use crate::harness::{Answer, BOTH, Fleet, SGX_ONLY, at, vectors};
 
 /// PCCS's tokens of the capture.
 pub fn with_pccs_tokens(config: &mut Config) {
@@ -315,4 +315,49 @@ pub fn pckcert(platform: &SimPlatform) -> String {
         HEXUPPER.encode(&platform.pce_svn.to_le_bytes()),
         HEXUPPER.encode(&platform.pce_id)
     )
+}
+
+/// PCCS's texts.
+pub const SUCCESSFUL: &str = "Operation successful.";
+pub const INVALID: &str = "Invalid request parameters.";
+pub const NO_DATA: &str = "No cache data for this platform.";
+pub const BUSY: &str = "Server is currently unable to process the request.";
+
+/// A fleet in a fill mode, with PCCS's tokens.
+pub async fn fleet(fill: Fill) -> Fleet {
+    Fleet::start_with(|config| {
+        config.intel.fill = fill;
+        with_pccs_tokens(config);
+    })
+    .await
+}
+
+pub fn platform(fleet: &Fleet, spec: PlatformSpec) -> SimPlatform {
+    fleet.management().add_platform(spec).expect("a platform")
+}
+
+pub fn single() -> PlatformSpec {
+    PlatformSpec::new(SGX_ONLY, 1)
+}
+
+pub fn multi() -> PlatformSpec {
+    PlatformSpec::new(BOTH, 2)
+}
+
+pub async fn post(fleet: &Fleet, platform: &SimPlatform) -> Answer {
+    register(fleet, "", platform.retrieval_request()).await
+}
+
+/// How often the vendor was asked for a list.
+pub fn lists(fleet: &Fleet) -> u64 {
+    fleet.management().calls().containing("/pckcerts")
+}
+
+/// An answer in PCCS's manner.
+pub fn assert_is(answer: &Answer, status: u16, text: &str, cause: &str) {
+    let found = answer.header("thim-cause");
+    assert_eq!((answer.status, answer.text()), (status, text), "{found}");
+    assert!(found.starts_with(cause), "{found}, wanted {cause}");
+    assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(answer.header("request-id").len(), 32);
 }

@@ -2,6 +2,8 @@
 //!
 //! They are ordinary functions, so that a plain `cargo build` compiles them and a crash can be replayed in a test.
 
+mod amd;
+
 use std::sync::LazyLock;
 
 use thim_verify::{
@@ -11,6 +13,8 @@ use thim_verify::{
     check_one_platform, compacted, parse, parse_detached, parse_pck_list, select_pck, verify,
     verify_pck,
 };
+
+pub use amd::{amd_certificate, snp_report};
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));
 

@@ -1,7 +1,8 @@
 //! Dates as the simulated vendor writes them.
 //!
-//! The simulator lives in unix seconds, given by the caller's clock; this file turns them into the three shapes that
-//! leave it: ISO 8601 UTC in signed documents, calendar dates for TCB recovery events, and the `Date` header.
+//! The simulator lives in unix seconds, given by the caller's clock; this file turns them into the shapes that leave
+//! it: ISO 8601 UTC in signed documents, digits in certificates, calendar dates for TCB recovery events, and the `Date`
+//! header.
 //! Months are calendar months, because Intel's standard number moves twelve calendar months after an event
 //! (spec/intel-verification.md, section 8).
 
@@ -29,6 +30,32 @@ pub(crate) fn http_date(unix_seconds: i64) -> String {
     timestamp(unix_seconds)
         .strftime("%a, %d %b %Y %H:%M:%S GMT")
         .to_string()
+}
+
+/// The instant in digits, as certificates write it: `20260205010433Z`.
+pub(crate) fn compact(unix_seconds: i64) -> String {
+    timestamp(unix_seconds)
+        .strftime("%Y%m%d%H%M%SZ")
+        .to_string()
+}
+
+/// The calendar year of an instant.
+pub(crate) fn year(unix_seconds: i64) -> i16 {
+    date(unix_seconds).year()
+}
+
+/// The instant so many calendar years later: AMD's validities are whole years.
+pub(crate) fn years_after(unix_seconds: i64, years: i64) -> i64 {
+    let begin = Offset::UTC.to_datetime(timestamp(unix_seconds));
+    let end = begin.saturating_add(years.years());
+    Offset::UTC
+        .to_timestamp(end)
+        .map_or(unix_seconds, |end| end.as_second())
+}
+
+/// The midnight that begins the day of an instant.
+pub(crate) fn start_of_day(unix_seconds: i64) -> i64 {
+    unix_seconds - unix_seconds.rem_euclid(86_400)
 }
 
 /// The date `days` before another.
@@ -69,6 +96,14 @@ mod tests {
         assert_eq!(iso(1_774_867_205), "2026-03-30T10:40:05Z");
         assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(midnight(date(2025, 5, 13)), "2025-05-13T00:00:00Z");
+    }
+
+    #[test]
+    fn certificates_last_whole_years() {
+        // From 2026-02-05T01:04:33Z to 2033-02-05T01:04:33Z, as a genuine VCEK.
+        assert_eq!(years_after(1_770_253_473, 7), 1_991_178_273);
+        assert_eq!(compact(1_991_178_273), "20330205010433Z");
+        assert_eq!(compact(start_of_day(1_770_253_473)), "20260205000000Z");
     }
 
     #[test]

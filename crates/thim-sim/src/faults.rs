@@ -7,6 +7,7 @@
 
 use crate::SimError;
 use crate::vendor::Artefact;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -99,6 +100,36 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether its values make sense.
+    pub(crate) fn require_sense(&self) -> Result<(), SimError> {
+        match self {
+            Fault::Redirect { location } => require_location(location),
+            Fault::Status { code } => require_status(*code),
+            Fault::ChainReversed
+            | Fault::Conflict
+            | Fault::Down
+            | Fault::Expired
+            | Fault::Future
+            | Fault::Garbage
+            | Fault::Html
+            | Fault::Huge { .. }
+            | Fault::NoChain
+            | Fault::OneForged
+            | Fault::Partial { .. }
+            | Fault::Reset
+            | Fault::Slow { .. }
+            | Fault::Stale { .. }
+            | Fault::Throttle { .. }
+            | Fault::Truncated
+            | Fault::Unavailable { .. }
+            | Fault::WrongFmspc
+            | Fault::WrongKey
+            | Fault::WrongNumber
+            | Fault::WrongPlatform
+            | Fault::WrongSignature => Ok(()),
+        }
+    }
+
     /// Whether the fault can alter such an answer.
     pub(crate) fn applies_to(&self, subject: Subject) -> bool {
         match self {
@@ -139,6 +170,22 @@ impl Fault {
     }
 }
 
+/// Values that would break an answer's framing are refused.
+pub(crate) fn require_status(code: u16) -> Result<(), SimError> {
+    if !(200..=999).contains(&code) {
+        return Err(SimError::InvalidRequest("code: 200 to 999".to_owned()));
+    }
+    Ok(())
+}
+
+/// The same for a `Location`.
+pub(crate) fn require_location(location: &str) -> Result<(), SimError> {
+    if !location.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(SimError::InvalidRequest("location: a URL".to_owned()));
+    }
+    Ok(())
+}
+
 /// What a request would be answered with, as far as faults tell answers apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -157,10 +204,10 @@ pub(crate) enum Subject {
 
 /// A fault, the requests it is for, and how often it is left to apply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FaultRule {
+pub struct FaultRule<F = Fault> {
     /// What goes wrong.
     #[serde(flatten)]
-    pub fault: Fault,
+    pub fault: F,
     /// Only requests whose `path?query`, as received, contains this; all when absent.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
     pub target_contains: Option<String>,
@@ -169,9 +216,9 @@ pub struct FaultRule {
     pub times: Option<u32>,
 }
 
-impl FaultRule {
+impl<F> FaultRule<F> {
     /// The fault for every request, until cleared.
-    pub fn new(fault: Fault) -> Self {
+    pub fn new(fault: F) -> Self {
         Self {
             fault,
             target_contains: None,
@@ -190,10 +237,12 @@ impl FaultRule {
         self.times = Some(times);
         self
     }
+}
 
+impl<F: Serialize + DeserializeOwned> FaultRule<F> {
     /// Reads a rule; a member the fault does not have is refused, because a misspelt one would be silently ignored.
     pub(crate) fn from_json(value: &Value) -> Result<Self, SimError> {
-        let rule = FaultRule::deserialize(value)
+        let rule = Self::deserialize(value)
             .map_err(|error| SimError::InvalidRequest(error.to_string()))?;
         let known = serde_json::to_value(&rule)
             .map_err(|error| SimError::InvalidRequest(error.to_string()))?;
@@ -212,28 +261,24 @@ impl FaultRule {
 }
 
 /// The rules in force, in the order they were set.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
-    rules: Vec<FaultRule>,
+#[derive(Debug)]
+pub(crate) struct Faults<F = Fault> {
+    rules: Vec<FaultRule<F>>,
 }
 
-impl Faults {
-    /// Adds a rule behind the others. Values that would break an answer's framing are refused.
-    pub(crate) fn push(&mut self, rule: FaultRule) -> Result<(), SimError> {
+impl<F> Default for Faults<F> {
+    fn default() -> Self {
+        Self { rules: Vec::new() }
+    }
+}
+
+impl<F: Clone> Faults<F> {
+    /// Adds a rule, whose fault's values the caller has looked at, behind the others.
+    pub(crate) fn push(&mut self, rule: FaultRule<F>) -> Result<(), SimError> {
         if self.rules.len() >= MAX_RULES {
             return Err(SimError::InvalidRequest(format!(
                 "more than {MAX_RULES} faults"
             )));
-        }
-        if let Fault::Status { code } = rule.fault
-            && !(200..=999).contains(&code)
-        {
-            return Err(SimError::InvalidRequest("code: 200 to 999".to_owned()));
-        }
-        if let Fault::Redirect { location } = &rule.fault
-            && !location.bytes().all(|byte| byte.is_ascii_graphic())
-        {
-            return Err(SimError::InvalidRequest("location: a URL".to_owned()));
         }
         if rule.times != Some(0) {
             self.rules.push(rule);
@@ -245,17 +290,17 @@ impl Faults {
         self.rules.clear();
     }
 
-    pub(crate) fn rules(&self) -> &[FaultRule] {
+    pub(crate) fn rules(&self) -> &[FaultRule<F>] {
         &self.rules
     }
 
-    /// The fault for a request, counted as used.
-    pub(crate) fn take(&mut self, target: &str, subject: Subject) -> Option<Fault> {
+    /// The first fault for a request that `applies` to its answer, counted as used.
+    pub(crate) fn take(&mut self, target: &str, applies: impl Fn(&F) -> bool) -> Option<F> {
         let index = self.rules.iter().position(|rule| {
             rule.target_contains
                 .as_deref()
                 .is_none_or(|part| target.contains(part))
-                && rule.fault.applies_to(subject)
+                && applies(&rule.fault)
         })?;
         let fault = self.rules[index].fault.clone();
         match self.rules[index].times {
@@ -269,12 +314,12 @@ impl Faults {
     }
 }
 
-fn huge_bytes() -> u64 {
+pub(crate) fn huge_bytes() -> u64 {
     100 * 1024 * 1024
 }
 
 /// `.invalid` never resolves (RFC 2606), so a client that follows gets nowhere.
-fn elsewhere() -> String {
+pub(crate) fn elsewhere() -> String {
     "http://elsewhere.invalid/".to_owned()
 }
 
@@ -282,15 +327,15 @@ fn partial_levels() -> u32 {
     1
 }
 
-fn slow_ms() -> u64 {
+pub(crate) fn slow_ms() -> u64 {
     500
 }
 
-fn stale_days() -> u32 {
+pub(crate) fn stale_days() -> u32 {
     10
 }
 
-fn retry_after() -> u64 {
+pub(crate) fn retry_after() -> u64 {
     10
 }
 
@@ -306,7 +351,7 @@ mod tests {
 
     #[test]
     fn json_names_parameters_and_defaults() {
-        let rule =
+        let rule: FaultRule =
             FaultRule::from_json(&json!({"fault": "slow", "match": "tcb?", "times": 2})).unwrap();
         assert_eq!(
             rule,
@@ -318,7 +363,7 @@ mod tests {
             serde_json::to_value(&rule).unwrap(),
             json!({"fault": "slow", "ms": 500, "match": "tcb?", "times": 2})
         );
-        let rule = FaultRule::from_json(&json!({"fault": "chain-reversed"})).unwrap();
+        let rule: FaultRule = FaultRule::from_json(&json!({"fault": "chain-reversed"})).unwrap();
         assert_eq!(rule, FaultRule::new(Fault::ChainReversed));
     }
 
@@ -333,7 +378,7 @@ mod tests {
             json!({}),
             json!([]),
         ] {
-            assert!(FaultRule::from_json(&value).is_err(), "{value}");
+            assert!(FaultRule::<Fault>::from_json(&value).is_err(), "{value}");
         }
     }
 
@@ -361,7 +406,7 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_and_applies_is_used_up() {
         let mut faults = Faults::default();
-        let crl = Subject::Signed(Artefact::Crl(Ca::Platform));
+        let crl = |fault: &Fault| fault.applies_to(Subject::Signed(Artefact::Crl(Ca::Platform)));
         for rule in [
             FaultRule::new(Fault::WrongFmspc).times(1),
             FaultRule::new(Fault::Down).matching("ca=processor"),
@@ -376,7 +421,7 @@ mod tests {
         assert_eq!(faults.take(target, crl), Some(Fault::Html));
         assert_eq!(faults.rules().len(), 3);
         assert_eq!(
-            faults.take("/x?ca=processor", Subject::Plain),
+            faults.take("/x?ca=processor", |fault| fault.applies_to(Subject::Plain)),
             Some(Fault::Down)
         );
     }

@@ -1,5 +1,5 @@
 //! The simulated vendors. Here: Intel's Provisioning Certification Service (PCS), its registration service, and virtual
-//! platforms to be registered there.
+//! platforms to be registered there. AMD's Key Distribution Service and its chips: [`kds`].
 //!
 //! For tests and demonstrations of anything that fetches Intel's collateral: a PCS on one port, made of fresh keys at
 //! each start, and a management port that moves time-bound facts (TCB recovery, revocations, signers, platforms) and
@@ -118,10 +118,12 @@
 
 mod calendar;
 mod calls;
+mod der;
 mod evaluation;
 mod faults;
 mod fleet;
 mod identity;
+pub mod kds;
 mod machine;
 mod management;
 mod management_routes;
@@ -137,6 +139,7 @@ mod platform;
 mod platform_management;
 mod platform_routes;
 mod population;
+mod running;
 mod sgx_extension;
 mod shared;
 mod tcb_info;
@@ -146,21 +149,22 @@ mod wire;
 pub use calls::{Call, Calls};
 pub use faults::{Fault, FaultRule};
 pub use fleet::SimFmspc;
+pub use kds::{
+    AmdCa, AmdProduct, ChipSpec, CrlStatus, Kds, KdsConfig, KdsFault, KdsManagement, KdsStatus,
+    LeafForm, ProductStatus, RateLimits, RateRule, ReportSpec, ReportVersion, RsaBits, SimChip,
+    SimTcb, Violation, start_kds,
+};
 pub use management::{
     Ca, CaCertificate, CrlEntries, ListedEvent, Management, Recovery, Revocation, Status,
 };
 pub use platform::{PckCertsShape, PlatformSpec, SimPlatform};
 
+use running::{Running, bind};
 use shared::Shared;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use vendor::Vendor;
 
 /// What a simulator needs.
@@ -219,6 +223,9 @@ pub enum SimError {
     /// A signature or the document under it could not be made.
     #[error("cannot sign")]
     Signature,
+    /// No virtual chip has this name.
+    #[error("no chip `{0}`")]
+    UnknownChip(String),
     /// No virtual platform has this name.
     #[error("no platform `{0}`")]
     UnknownPlatform(String),
@@ -228,10 +235,7 @@ pub enum SimError {
 pub struct Sim {
     shared: Arc<Shared>,
     root_pem: String,
-    pcs: JoinHandle<()>,
-    management: Option<JoinHandle<io::Result<()>>>,
-    /// Dropped to tell the management port to end; its connections are axum's, an abort would not reach them.
-    ending: Option<oneshot::Sender<()>>,
+    running: Running,
 }
 
 /// Starts a simulated PCS and its management port on the current tokio runtime.
@@ -248,15 +252,17 @@ pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
         vendor: Mutex::new(vendor),
     });
     let router = management_routes::router(Management::new(Arc::clone(&shared)));
-    let (ending, ended) = oneshot::channel::<()>();
-    let serve = axum::serve(management_listener, router).with_graceful_shutdown(async {
-        // Ends on the message as on the sender's drop.
-        let _ = ended.await;
-    });
+    let answering = Arc::clone(&shared);
+    let respond = move |request| {
+        let shared = Arc::clone(&answering);
+        async move { pcs::respond(&shared, &request).await }
+    };
     Ok(Sim {
-        pcs: tokio::spawn(wire::serve(pcs_listener, Arc::clone(&shared))),
-        management: Some(tokio::spawn(serve.into_future())),
-        ending: Some(ending),
+        running: Running::start(
+            wire::serve(pcs_listener, respond),
+            management_listener,
+            router,
+        ),
         root_pem,
         shared,
     })
@@ -294,15 +300,8 @@ impl Sim {
     }
 
     /// Ends listeners and connections and waits until they have ended.
-    pub async fn shutdown(mut self) {
-        self.pcs.abort();
-        // An aborted task ends with an error that says so.
-        let _ = (&mut self.pcs).await;
-        self.ending.take();
-        if let Some(management) = self.management.take() {
-            // Idle connections close at once; one with half a request is not waited for longer than this.
-            let _ = timeout(GRACE, management).await;
-        }
+    pub async fn shutdown(self) {
+        self.running.shutdown().await;
     }
 }
 
@@ -314,26 +313,3 @@ impl fmt::Debug for Sim {
             .finish_non_exhaustive()
     }
 }
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        self.pcs.abort();
-        self.ending.take();
-    }
-}
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, String), SimError> {
-    let failed = |source| SimError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let mut bound = listener.local_addr().map_err(failed)?;
-    // The URL has to lead somewhere: a listener on all addresses is reached on the loopback one.
-    match bound.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => bound.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => bound.set_ip(Ipv6Addr::LOCALHOST.into()),
-        IpAddr::V4(_) | IpAddr::V6(_) => {}
-    }
-    Ok((listener, format!("http://{bound}")))
-}
-
-/// How long a shutdown waits for the management port's connections.
-const GRACE: Duration = Duration::from_secs(2);

@@ -318,6 +318,7 @@ impl Management {
 
     /// Adds a fault behind those in force. `PUT /faults`.
     pub fn set_fault(&self, rule: FaultRule) -> Result<(), SimError> {
+        rule.fault.require_sense()?;
         self.shared.vendor().faults.push(rule)
     }
 

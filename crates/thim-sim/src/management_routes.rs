@@ -146,7 +146,7 @@ impl IntoResponse for SimError {
         let status = match self {
             SimError::ClockNotAdvanced { .. } => StatusCode::CONFLICT,
             SimError::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            SimError::UnknownPlatform(_) => StatusCode::NOT_FOUND,
+            SimError::UnknownChip(_) | SimError::UnknownPlatform(_) => StatusCode::NOT_FOUND,
             SimError::Bind { .. }
             | SimError::Certificate(_)
             | SimError::Randomness

@@ -49,7 +49,9 @@ fn choose_fault(shared: &Shared, request: &Request) -> Option<Fault> {
         Ok(Asked::Signed(artefact, _)) => Subject::Signed(artefact),
         Ok(Asked::AddPackage(_) | Asked::Fmspcs(_) | Asked::Register(_)) | Err(_) => Subject::Plain,
     };
-    vendor.faults.take(&request.target, subject)
+    vendor
+        .faults
+        .take(&request.target, |fault| fault.applies_to(subject))
 }
 
 fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Reply {
@@ -317,7 +319,7 @@ fn error_texts(code: ErrorCode) -> (&'static str, &'static str) {
 }
 
 /// The simulator's own failure, named so that a test does not take it for the vendor's.
-fn broken(error: &SimError) -> Reply {
+pub(crate) fn broken(error: &SimError) -> Reply {
     Reply::text(500, &format!("The simulator failed: {error}"))
 }
 
@@ -327,7 +329,7 @@ fn request_id() -> String {
 }
 
 /// Random bytes; zeros if the system has none, which spoils an answer just as well.
-fn random_bytes(count: usize) -> Vec<u8> {
+pub(crate) fn random_bytes(count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count.max(1)];
     if aws_lc_rs::rand::fill(&mut bytes).is_err() {
         bytes.fill(0);
@@ -340,5 +342,5 @@ const PEM_FILE: &str = "application/x-pem-file";
 /// The registration service's answer has as many, used or not (spec/intel-pcs-and-pccs.md section 4).
 const MEMBERSHIP_CERTIFICATES: usize = 8;
 const PKIX_CRL: &str = "application/pkix-crl";
-const CAPTIVE_PORTAL: &str = "<!DOCTYPE html><html><head><title>Guest network</title></head>\
+pub(crate) const CAPTIVE_PORTAL: &str = "<!DOCTYPE html><html><head><title>Guest network</title></head>\
                               <body>Please sign in to use the network.</body></html>";

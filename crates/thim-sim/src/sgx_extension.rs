@@ -1,9 +1,9 @@
 //! The extension 1.2.840.113741.1.13.1 that makes a certificate a PCK certificate, in DER.
 //!
 //! A sequence of (object identifier, value) pairs, every identifier the extension's own with one or two numbers behind
-//! it: spec/intel-pcs-and-pccs.md section 7. DER is written by hand here, and only what this extension needs of it:
-//! lengths to 65,535, integers to 65,535.
+//! it: spec/intel-pcs-and-pccs.md section 7.
 
+use crate::der::{boolean, enumerated, identifier, integer, octets, sequence};
 use crate::pck_tcb::PckTcb;
 
 /// What a PCK certificate says about its platform.
@@ -37,9 +37,9 @@ impl SgxExtension {
         ];
         match &self.scalable {
             // SGX type: 0 standard, 1 scalable.
-            None => items.push(item(&[5], tlv(ENUMERATED, &[0]))),
+            None => items.push(item(&[5], enumerated(0))),
             Some(scalable) => {
-                items.push(item(&[5], tlv(ENUMERATED, &[1])));
+                items.push(item(&[5], enumerated(1)));
                 items.push(item(&[6], octets(&scalable.platform_instance_id)));
                 let flags = [
                     scalable.dynamic_platform,
@@ -57,9 +57,9 @@ impl SgxExtension {
     fn tcb_der(&self) -> Vec<u8> {
         let components = self.tcb.components.iter().zip(1..);
         let mut items: Vec<_> = components
-            .map(|(svn, number)| item(&[2, number], integer(u16::from(*svn))))
+            .map(|(svn, number)| item(&[2, number], integer(u32::from(*svn))))
             .collect();
-        items.push(item(&[2, 17], integer(self.tcb.pcesvn)));
+        items.push(item(&[2, 17], integer(u32::from(self.tcb.pcesvn))));
         items.push(item(&[2, 18], octets(&self.tcb.components)));
         sequence(items)
     }
@@ -67,54 +67,12 @@ impl SgxExtension {
 
 /// A pair: the extension's identifier with `suffix` behind it, and a value already in DER.
 fn item(suffix: &[u8], value: Vec<u8>) -> Vec<u8> {
-    let mut identifier = EXTENSION_IDENTIFIER.to_vec();
     // Numbers under 128 are one byte each.
-    identifier.extend_from_slice(suffix);
-    sequence([tlv(OBJECT_IDENTIFIER, &identifier), value])
-}
-
-fn sequence(members: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
-    tlv(SEQUENCE, &members.into_iter().flatten().collect::<Vec<_>>())
-}
-
-fn octets(bytes: &[u8]) -> Vec<u8> {
-    tlv(OCTET_STRING, bytes)
-}
-
-fn boolean(value: bool) -> Vec<u8> {
-    tlv(BOOLEAN, &[if value { 0xff } else { 0 }])
-}
-
-/// The shortest form; a leading zero byte where the first bit would make it negative.
-fn integer(value: u16) -> Vec<u8> {
-    let [high, low] = value.to_be_bytes();
-    match (high, low) {
-        (0, 0..=0x7f) => tlv(INTEGER, &[low]),
-        (0..=0x7f, _) => tlv(INTEGER, &[high, low]),
-        (0x80.., _) => tlv(INTEGER, &[0, high, low]),
-    }
-}
-
-fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).expect("the extension is under a kilobyte");
-    let [high, low] = length.to_be_bytes();
-    let mut out = match (high, low) {
-        (0, 0..=0x7f) => vec![tag, low],
-        (0, 0x80..) => vec![tag, 0x81, low],
-        (1.., _) => vec![tag, 0x82, high, low],
-    };
-    out.extend_from_slice(content);
-    out
+    sequence([identifier(&[&EXTENSION_IDENTIFIER, suffix].concat()), value])
 }
 
 /// The content of the identifier 1.2.840.113741.1.13.1.
 const EXTENSION_IDENTIFIER: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const ENUMERATED: u8 = 0x0a;
-const SEQUENCE: u8 = 0x30;
 
 #[cfg(test)]
 mod tests {
@@ -159,14 +117,5 @@ mod tests {
             }),
         };
         assert_eq!(HEXUPPER.encode(&extension.to_der()), GENUINE);
-    }
-
-    #[test]
-    fn integers_are_never_negative() {
-        assert_eq!(integer(127), [2, 1, 127]);
-        assert_eq!(integer(128), [2, 2, 0, 128]);
-        assert_eq!(integer(255), [2, 2, 0, 255]);
-        assert_eq!(integer(256), [2, 2, 1, 0]);
-        assert_eq!(integer(0x8000), [2, 3, 0, 0x80, 0]);
     }
 }

@@ -1,15 +1,15 @@
-//! HTTP/1.1 by hand, for the simulated PCS alone.
+//! HTTP/1.1 by hand, for the simulated vendors.
 //!
 //! A framework would refuse to send what the faults need: half a body, an RST in the middle of a header, a silent
 //! close. So this file reads requests with `httparse` and writes answers byte by byte. It promises correct HTTP/1.1
 //! (RFC 9112) for everything else: keep-alive, HEAD, pipelined requests, bodies up to a limit. It knows nothing of
-//! Intel.
+//! Intel or AMD.
 
-use crate::pcs;
-use crate::shared::Shared;
 use axum::http::StatusCode;
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 /// A request. No `Debug` beyond its first line: bodies are manifests.
 pub(crate) struct Request {
+    /// Who asks; `None` for a connection that was gone before it could be seen.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) method: String,
     /// `path?query` as received.
     pub(crate) target: String,
@@ -86,14 +88,18 @@ pub(crate) enum Delivery {
     Whole,
 }
 
-/// Accepts connections until dropped; dropping ends the connections too.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+/// Accepts connections until dropped, and answers their requests by `respond`; dropping ends the connections too.
+pub(crate) async fn serve<R, A>(listener: TcpListener, respond: R)
+where
+    R: Fn(Request) -> A + Clone + Send + 'static,
+    A: Future<Output = Reply> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 // A connection's end, however abrupt, concerns its client alone.
-                Ok((stream, _)) => { connections.spawn(converse(stream, Arc::clone(&shared))); }
+                Ok((stream, _)) => { connections.spawn(converse(stream, respond.clone())); }
                 // Out of file descriptors, most likely: give the open connections time to end.
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
@@ -102,11 +108,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn converse(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+async fn converse<R, A>(mut stream: TcpStream, respond: R) -> io::Result<()>
+where
+    R: Fn(Request) -> A,
+    A: Future<Output = Reply>,
+{
     stream.set_nodelay(true)?;
+    let client = stream.peer_addr().ok().map(|address| address.ip());
     let mut received = Vec::new();
     loop {
-        let request = match timeout(IDLE, read_request(&mut stream, &mut received)).await {
+        let mut request = match timeout(IDLE, read_request(&mut stream, &mut received)).await {
             Ok(Ok(Some(request))) => request,
             Ok(Ok(None)) | Err(_) => return Ok(()),
             Ok(Err(status)) => {
@@ -115,10 +126,10 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> 
                 return sent.map(|_| ());
             }
         };
-        let reply = pcs::respond(&shared, &request).await;
-        let head_only = request.method == "HEAD";
-        let goes_on = send(&mut stream, &reply, head_only, request.keep_alive).await?;
-        if !goes_on {
+        request.client = client;
+        let (head_only, keep_alive) = (request.method == "HEAD", request.keep_alive);
+        let reply = respond(request).await;
+        if !send(&mut stream, &reply, head_only, keep_alive).await? {
             return Ok(());
         }
     }
@@ -212,6 +223,7 @@ fn parse_head(received: &[u8]) -> Result<Option<(Request, usize)>, u16> {
     let connection = header("connection").map(|value| value.to_ascii_lowercase());
     let keep_alive = parsed.version == Some(1) && connection.as_deref() != Some("close");
     let request = Request {
+        client: None,
         method: parsed.method.unwrap_or_default().to_owned(),
         target: parsed.path.unwrap_or_default().to_owned(),
         api_key: header("ocp-apim-subscription-key"),

@@ -11,6 +11,15 @@ use crate::{Digest, UnixTime};
 /// Everything that can be wrong with collateral, its certificates or the text forms of our own names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// Genuine, but it answers for something else than what was asked.
+    #[error("the {what} is for another {which}")]
+    AnotherSubject {
+        /// What it is, e.g. `VCEK`.
+        what: String,
+        /// In what it differs, e.g. `chip`; never the value.
+        which: String,
+    },
+
     /// A certificate is past its `notAfter` at the instant it was judged at.
     #[error("{subject} expired at {not_after}; judged at {now}")]
     Expired {
@@ -137,6 +146,7 @@ impl Error {
     /// A stable code for metrics, JSON and `THIM-Cause`: lower-case words joined by hyphens.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::AnotherSubject { .. } => "another-subject",
             Self::Expired { .. } => "expired",
             Self::Format { .. } => "format",
             Self::NotYetIssued { .. } => "not-yet-issued",
@@ -150,6 +160,14 @@ impl Error {
             Self::Unsupported { .. } => "unsupported",
             Self::UntrustedRoot { .. } => "untrusted-root",
             Self::WrongIssuer { .. } => "wrong-issuer",
+        }
+    }
+
+    /// [`Error::AnotherSubject`].
+    pub(crate) fn another_subject(what: &str, which: &str) -> Self {
+        Self::AnotherSubject {
+            what: what.to_owned(),
+            which: which.to_owned(),
         }
     }
 

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod amd;
 mod anchors;
 mod artefact;
 mod asn1;

@@ -6,6 +6,11 @@
 
 mod client;
 mod faults;
+mod kds;
+mod kds_faults;
+mod kds_management;
+mod kds_proof;
+mod kds_reports;
 mod management;
 mod pck;
 mod pck_faults;

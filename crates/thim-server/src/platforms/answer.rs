@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use thim_verify::{Digest, PckCertificate, UnixTime, Verified};
+use thim_verify::{Digest, PckCa, PckCertificate, UnixTime, Verified};
 
 use crate::ready::{CACHE_STATUS, THIM_FRESHNESS};
 
@@ -21,16 +21,24 @@ pub enum PckShape {
     Pem,
 }
 
-/// One certificate, ready to be served.
+/// One certificate, ready to be served. Its headers are kept apart and not as a map: a fleet of these is in memory, and a
+/// map of twelve takes as much as the certificate.
 #[derive(Debug)]
 pub struct ReadyPck {
     /// SHA-256 of its DER.
     pub digest: Digest,
-    headers: HeaderMap,
+    tcbm: HeaderValue,
+    fmspc: HeaderValue,
+    ca: HeaderValue,
+    chain: HeaderValue,
+    etag: HeaderValue,
+    last_modified: HeaderValue,
+    freshness: HeaderValue,
     pem: Bytes,
     json: OnceLock<Bytes>,
     ends: UnixTime,
     max_age_secs: i64,
+    max_age: HeaderValue,
 }
 
 /// An answer's parts.
@@ -54,31 +62,7 @@ impl ReadyPck {
         max_age_secs: i64,
     ) -> Self {
         let certificate = verified.certificate();
-        let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(SGX_TCBM, value(&verified.tcbm().to_string()));
-        headers.insert(SGX_FMSPC, value(&verified.fmspc().to_string()));
-        headers.insert(
-            SGX_PCK_CERTIFICATE_CA_TYPE,
-            value(&verified.ca().name().to_ascii_uppercase()),
-        );
-        headers.insert(SGX_PCK_CERTIFICATE_ISSUER_CHAIN, chain);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PEM_FILE));
-        headers.insert(
-            ETAG,
-            value(&format!("\"{}\"", certificate.digest().short())),
-        );
-        headers.insert(LAST_MODIFIED, value(&certificate.not_before().http_date()));
-        headers.insert(CACHE_STATUS, HeaderValue::from_static("THIM; hit"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=1"));
         let confirmed = fetched.map_or_else(|| "?0".to_owned(), |at| format!("\"{at}\""));
-        headers.insert(
-            THIM_FRESHNESS,
-            value(&format!(
-                "state=current; issued=\"{}\"; next-update=\"{}\"; confirmed={confirmed}",
-                certificate.not_before(),
-                certificate.not_after()
-            )),
-        );
         let chain_ends = verified
             .chain()
             .certificates()
@@ -87,13 +71,31 @@ impl ReadyPck {
             .min();
         Self {
             digest: certificate.digest(),
-            headers,
-            pem: certificate.to_pem().into(),
+            tcbm: value(&verified.tcbm().to_string()),
+            fmspc: value(&verified.fmspc().to_string()),
+            ca: HeaderValue::from_static(match verified.ca() {
+                PckCa::Platform => "PLATFORM",
+                PckCa::Processor => "PROCESSOR",
+            }),
+            chain,
+            etag: value(&format!("\"{}\"", certificate.digest().short())),
+            last_modified: value(&certificate.not_before().http_date()),
+            freshness: value(&format!(
+                "state=current; issued=\"{}\"; next-update=\"{}\"; confirmed={confirmed}",
+                certificate.not_before(),
+                certificate.not_after()
+            )),
+            pem: certificate
+                .to_pem()
+                .into_boxed_str()
+                .into_boxed_bytes()
+                .into(),
             json: OnceLock::new(),
             ends: chain_ends.map_or(certificate.not_after(), |ends| {
                 ends.min(certificate.not_after())
             }),
             max_age_secs,
+            max_age: value(&format!("max-age={max_age_secs}")),
         }
     }
 
@@ -104,20 +106,35 @@ impl ReadyPck {
 
     /// The answer at `now`.
     pub fn serve(&self, shape: PckShape, now: UnixTime) -> ServedPck {
-        let mut headers = self.headers.clone();
         let age = self.ends.since(now).clamp(1, self.max_age_secs);
-        headers.insert(CACHE_CONTROL, value(&format!("max-age={age}")));
-        let tag = headers.get(ETAG).cloned();
-        let mut etag = tag.unwrap_or_else(|| HeaderValue::from_static("\"\""));
-        let body = match shape {
-            PckShape::Pem => self.pem.clone(),
-            PckShape::Json => {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                etag = value(&format!("\"{}-json\"", self.digest.short()));
-                headers.insert(ETAG, etag.clone());
-                self.json.get_or_init(|| self.object()).clone()
-            }
+        let (etag, kind, body) = match shape {
+            PckShape::Pem => (
+                self.etag.clone(),
+                HeaderValue::from_static(PEM_FILE),
+                self.pem.clone(),
+            ),
+            PckShape::Json => (
+                value(&format!("\"{}-json\"", self.digest.short())),
+                HeaderValue::from_static("application/json"),
+                self.json.get_or_init(|| self.object()).clone(),
+            ),
         };
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(SGX_TCBM, self.tcbm.clone());
+        headers.insert(SGX_FMSPC, self.fmspc.clone());
+        headers.insert(SGX_PCK_CERTIFICATE_CA_TYPE, self.ca.clone());
+        headers.insert(SGX_PCK_CERTIFICATE_ISSUER_CHAIN, self.chain.clone());
+        headers.insert(CONTENT_TYPE, kind);
+        headers.insert(ETAG, etag.clone());
+        headers.insert(LAST_MODIFIED, self.last_modified.clone());
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("THIM; hit"));
+        let max_age = if age == self.max_age_secs {
+            self.max_age.clone()
+        } else {
+            value(&format!("max-age={age}"))
+        };
+        headers.insert(CACHE_CONTROL, max_age);
+        headers.insert(THIM_FRESHNESS, self.freshness.clone());
         ServedPck {
             headers,
             body,
@@ -126,16 +143,11 @@ impl ReadyPck {
     }
 
     fn object(&self) -> Bytes {
-        let text = |name: &HeaderName| {
-            self.headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-        };
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let object = serde_json::json!({
-            "sgx-Tcbm": text(&SGX_TCBM),
+            "sgx-Tcbm": text(&self.tcbm),
             "pckCert": String::from_utf8_lossy(&self.pem),
-            "sgx-Pck-Certificate-Issuer-Chain": text(&SGX_PCK_CERTIFICATE_ISSUER_CHAIN),
+            "sgx-Pck-Certificate-Issuer-Chain": text(&self.chain),
             "cacheMaxAge": self.max_age_secs.to_string(),
         });
         object.to_string().into()
@@ -156,4 +168,6 @@ pub const SGX_PCK_CERTIFICATE_CA_TYPE: HeaderName =
 /// Intermediate and root.
 pub const SGX_PCK_CERTIFICATE_ISSUER_CHAIN: HeaderName =
     HeaderName::from_static("sgx-pck-certificate-issuer-chain");
+/// Those above, and those that belong to the request.
+const HEADERS: usize = 16;
 const PEM_FILE: &str = "application/x-pem-file";

@@ -321,7 +321,7 @@ impl Platforms {
         let Some(fmspc) = row.fmspc.filter(|_| !certificates.is_empty()) else {
             return Ok(None);
         };
-        let view = PlatformView::new(row, fmspc, certificates, epoch);
+        let view = PlatformView::new(row, fmspc, &certificates, epoch);
         Ok(Some((Arc::new(view), generation)))
     }
 
@@ -409,17 +409,17 @@ impl Platforms {
         now: UnixTime,
     ) -> Result<Arc<ReadyPck>, PlatformRefusal> {
         let refused = |cause, detail: String| PlatformRefusal::new(cause, detail).of(&view.id);
-        let Some(row) = view.certificates.get(index) else {
+        let Some((digest, tcbm)) = view.certificate(index) else {
             return Err(refused(Cause::Storage, "no such certificate".to_owned()));
         };
         let pem = self
             .store()
-            .pck_pem(&view.id, row.digest)
+            .pck_pem(&view.id, digest)
             .await
             .map_err(|error| self.storage(&error))?
             .unwrap_or_default();
         let verified = self
-            .verified(&pem, row.tcbm, now)
+            .verified(&pem, tcbm, now)
             .map_err(|error| match error {
                 thim_verify::Error::PckRevoked { .. } => {
                     refused(Cause::CertificateRevoked, error.to_string())

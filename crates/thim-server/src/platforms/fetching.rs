@@ -10,6 +10,7 @@ use thim_verify::{ArtefactKey, Certificate, Content, PceId, RawTcb, UnixTime, pa
 use super::list::{Judged, judge};
 use super::registering::WEAK_NAMES;
 use super::registration::{EncryptedPpid, Manifest, QeId};
+use super::view::Handle;
 use super::{Authority, Cause, PlatformRefusal, PlatformState, Platforms};
 use crate::baseline::Choice;
 use crate::collateral::Ask;
@@ -247,14 +248,10 @@ impl Platforms {
         let _sealed = self.sealer.writing().await;
         let _one_at_a_time = self.admission.lock().await;
         let failed = |error: StoreError| self.storage(&error);
-        let Planned {
-            id,
-            batch,
-            names_before,
-        } = self.plan(admission).await?;
+        let Planned { id, batch, handles } = self.plan(admission).await?;
         self.collateral.commit(&batch).await.map_err(failed)?;
         self.collateral.learn_issuers(batch.certificates);
-        self.invalidate(&id, &names_before).await.map_err(failed)?;
+        self.invalidate_handles(handles.into_iter());
         Ok(id)
     }
 
@@ -314,10 +311,13 @@ impl Platforms {
             (None, Some(known)) if known.ppid_hash.is_none() => (Some(known), None),
             (None, _) => (None, None),
         };
-        let aliases = match &before {
+        let mut aliases = match &before {
             Some(row) => self.store().aliases(&row.id).await.map_err(failed)?,
             None => Vec::new(),
         };
+        if let Some(merged) = &merged {
+            aliases.extend(self.store().aliases(merged).await.map_err(failed)?);
+        }
         let quarantined = judged
             .gaps
             .iter()
@@ -381,11 +381,13 @@ impl Platforms {
             row.fetched = Some(now);
             row.due = Some(self.next_fetch(&row.id, now));
         }
-        let known_before = self
-            .store()
-            .pck_certificates(&row.id, false)
-            .await
-            .map_err(failed)?;
+        let known_before = match &before {
+            Some(row) => {
+                let rows = self.store().pck_certificates(&row.id, false).await;
+                rows.map_err(failed)?
+            }
+            None => Vec::new(),
+        };
         let mut write = PlatformWrite::new(row);
         write.merged = merged;
         let authorities = judged
@@ -467,12 +469,15 @@ impl Platforms {
         if let Some(name) = name.filter(|name| !name.qe_id.is_zero()) {
             self.add_free_name(&mut write, name, &aliases, now).await?;
         }
+        let mut handles: Vec<Handle> = aliases
+            .iter()
+            .chain(&write.aliases)
+            .map(Handle::of)
+            .collect();
+        handles.extend(before.iter().flat_map(Handle::of_materials));
+        handles.extend(Handle::of_materials(&write.platform));
         batch.platforms.push(write);
-        Ok(Planned {
-            id,
-            batch,
-            names_before: aliases,
-        })
+        Ok(Planned { id, batch, handles })
     }
 
     async fn add_free_name(
@@ -501,10 +506,9 @@ impl Platforms {
             strong: name.authority.is_some(),
             since: now,
         });
-        write.raw_tcbs.extend(
-            name.raw_tcb
-                .map(|raw| (name.qe_id.to_string(), raw, now)),
-        );
+        write
+            .raw_tcbs
+            .extend(name.raw_tcb.map(|raw| (name.qe_id.to_string(), raw, now)));
         if let Some(authority) = &name.authority {
             write.timeline.push(TimelineRow {
                 at: now,
@@ -586,7 +590,8 @@ pub(super) struct Admission {
 pub(super) struct Planned {
     pub id: String,
     pub batch: Batch,
-    pub names_before: Vec<AliasRow>,
+    /// Whoever asks by one of these is not to be answered from memory any more.
+    pub handles: Vec<Handle>,
 }
 
 /// Takes the note away, whatever became of the flight.

@@ -9,9 +9,10 @@ use thim_verify::{Certificate, PckList, RawTcb, UnixTime};
 
 use super::fetching::{Admission, Material, Planned};
 use super::registration::Registration;
+use super::view::Handle;
 use super::{Authority, Cause, PlatformRefusal, Platforms};
 use crate::sealing::Purpose;
-use crate::store::{AliasRow, Batch, PlatformOrigin, StoreError};
+use crate::store::{AliasRow, Batch, PlatformOrigin};
 
 /// A platform with its certificates, believed by nobody yet.
 #[derive(Clone, Debug)]
@@ -102,7 +103,6 @@ impl Platforms {
         source: &str,
         now: UnixTime,
     ) -> Result<Planned, PlatformRefusal> {
-        let failed = |error: StoreError| self.storage(&error);
         let registration = imported.registration;
         let judged = self
             .judge(imported.list, registration.pce_id, &imported.delivered, now)
@@ -163,12 +163,10 @@ impl Platforms {
                 strong: true,
                 since: now,
             });
-            planned.names_before.extend(
-                self.store()
-                    .alias(qe_id.as_str(), registration.pce_id)
-                    .await
-                    .map_err(failed)?,
-            );
+            planned.handles.push(Handle {
+                name: qe_id.to_string(),
+                pce_id: registration.pce_id,
+            });
         }
         let seen = registration.raw_tcb.into_iter().chain(imported.raw_tcbs);
         write
@@ -187,6 +185,7 @@ impl Platforms {
         }
         let mut batch = Batch::default();
         let mut written = Vec::with_capacity(planned.len());
+        let mut handles = Vec::new();
         for (index, one) in planned {
             for (certificate, at) in one.batch.certificates {
                 if batch
@@ -200,24 +199,17 @@ impl Platforms {
             batch.events.extend(one.batch.events);
             batch.platforms.extend(one.batch.platforms);
             batch.pck_revoked.extend(one.batch.pck_revoked);
-            written.push((index, one.id, one.names_before));
+            written.push((index, one.id));
+            handles.extend(one.handles);
         }
-        let stored = match self.collateral.commit(&batch).await {
-            Ok(()) => {
-                self.collateral.learn_issuers(batch.certificates);
-                let mut stored = Ok(());
-                for (_, id, names) in &written {
-                    if let Err(error) = self.invalidate(id, names).await {
-                        stored = Err(error);
-                    }
-                }
-                stored
-            }
-            Err(error) => Err(error),
-        };
+        let stored = self.collateral.commit(&batch).await;
+        if stored.is_ok() {
+            self.collateral.learn_issuers(batch.certificates);
+            self.invalidate_handles(handles.into_iter());
+        }
         if let Err(error) = stored {
             let refusal = self.storage(&error);
-            for (index, id, _) in written {
+            for (index, id) in written {
                 if let Some(result) = results.get_mut(index) {
                     *result = Err(refusal.clone().of(&id));
                 }

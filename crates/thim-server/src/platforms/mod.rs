@@ -178,7 +178,8 @@ impl Platforms {
         config: Config,
     ) -> Arc<Self> {
         Arc::new(Self {
-            views: Cache::new(config.ready.max(1)),
+            // Its shards do not fill up alike.
+            views: Cache::new(config.ready.max(1) + config.ready / 8 + 64),
             collateral,
             sealer,
             identity,
@@ -236,24 +237,20 @@ impl Platforms {
 
     /// Lets nobody be answered from what was known before a change of these platforms.
     async fn invalidate(&self, platform: &str, before: &[AliasRow]) -> Result<(), StoreError> {
-        self.generation.fetch_add(1, Ordering::SeqCst);
         let after = self.store().aliases(platform).await?;
-        for alias in before.iter().chain(&after) {
-            self.views.remove(&Handle {
-                name: alias.qe_id.clone(),
-                pce_id: alias.pce_id,
-            });
-        }
-        if let Some(row) = self.store().platform(platform).await? {
-            for name in [row.enc_ppid_hash, row.manifest_hash].into_iter().flatten() {
-                self.views.remove(&Handle {
-                    name,
-                    pce_id: row.pce_id,
-                });
-            }
+        let row = self.store().platform(platform).await?;
+        let handles = before.iter().chain(&after).map(Handle::of);
+        self.invalidate_handles(handles.chain(row.iter().flat_map(Handle::of_materials)));
+        Ok(())
+    }
+
+    /// Lets nobody be answered by these handles from what was known before a change.
+    fn invalidate_handles(&self, handles: impl Iterator<Item = Handle>) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        for handle in handles {
+            self.views.remove(&handle);
         }
         self.refusals.clear();
-        Ok(())
     }
 
     /// Forgets a platform: names, certificates, story and secrets. False where there is none.

@@ -6,10 +6,10 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use thim_verify::{Fmspc, PceId, RawTcb, UnixTime};
+use thim_verify::{Digest, Fmspc, PceId, RawTcb, UnixTime};
 
 use super::answer::ReadyPck;
-use crate::store::{PckRow, PlatformRow};
+use crate::store::{AliasRow, PckRow, PlatformRow};
 
 /// What a platform is asked for by: its QE id in upper case, or, where that says nothing, the keyed hash of an encrypted PPID.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -18,23 +18,46 @@ pub(crate) struct Handle {
     pub pce_id: PceId,
 }
 
-/// One platform, ready to be asked.
+impl Handle {
+    /// What a platform of this name is asked for by.
+    pub fn of(alias: &AliasRow) -> Self {
+        Self {
+            name: alias.qe_id.clone(),
+            pce_id: alias.pce_id,
+        }
+    }
+
+    /// What a platform is asked for by where its QE id says nothing.
+    pub fn of_materials(row: &PlatformRow) -> impl Iterator<Item = Self> + use<> {
+        let pce_id = row.pce_id;
+        [row.enc_ppid_hash.clone(), row.manifest_hash.clone()]
+            .into_iter()
+            .flatten()
+            .map(move |name| Self { name, pce_id })
+    }
+}
+
+/// One platform, ready to be asked. A fleet of these is kept in memory, so it has no more than answers need.
 pub(crate) struct PlatformView {
     pub id: String,
     pub fmspc: Fmspc,
     pub pce_id: PceId,
     pub fetched: Option<UnixTime>,
     pub epoch: u64,
-    /// Served certificates, in the order of the vendor's list.
-    pub certificates: Vec<PckRow>,
-    /// Their levels, in the same order.
-    pub levels: Vec<RawTcb>,
-    ready: Vec<OnceLock<Arc<ReadyPck>>>,
+    /// Levels of the served certificates, in the order of the vendor's list.
+    pub levels: Box<[RawTcb]>,
+    certificates: Box<[Slot]>,
     chosen: ArcSwap<Vec<(RawTcb, Option<usize>)>>,
 }
 
+/// A certificate, and its answer once it was wanted.
+struct Slot {
+    digest: Digest,
+    ready: OnceLock<Arc<ReadyPck>>,
+}
+
 impl PlatformView {
-    pub fn new(row: &PlatformRow, fmspc: Fmspc, certificates: Vec<PckRow>, epoch: u64) -> Self {
+    pub fn new(row: &PlatformRow, fmspc: Fmspc, certificates: &[PckRow], epoch: u64) -> Self {
         Self {
             id: row.id.clone(),
             fmspc,
@@ -42,15 +65,20 @@ impl PlatformView {
             fetched: row.fetched,
             epoch,
             levels: certificates.iter().map(|row| row.tcbm).collect(),
-            ready: certificates.iter().map(|_| OnceLock::new()).collect(),
-            certificates,
+            certificates: certificates
+                .iter()
+                .map(|row| Slot {
+                    digest: row.digest,
+                    ready: OnceLock::new(),
+                })
+                .collect(),
             chosen: ArcSwap::default(),
         }
     }
 
     /// The answer for a raw TCB, if it has been given before.
     pub fn answer(&self, raw: &RawTcb) -> Option<&Arc<ReadyPck>> {
-        self.ready.get(self.choice(raw)??)?.get()
+        self.ready(self.choice(raw)??)
     }
 
     /// Which certificate answers a raw TCB, if that was settled before; the inner `None`: none does.
@@ -80,14 +108,22 @@ impl PlatformView {
 
     /// The answer that a certificate gives, if it was made before.
     pub fn ready(&self, index: usize) -> Option<&Arc<ReadyPck>> {
-        self.ready.get(index)?.get()
+        self.certificates.get(index)?.ready.get()
+    }
+
+    /// Which certificate it is, and its level.
+    pub fn certificate(&self, index: usize) -> Option<(Digest, RawTcb)> {
+        Some((
+            self.certificates.get(index)?.digest,
+            *self.levels.get(index)?,
+        ))
     }
 
     /// Keeps the answer that a certificate gives.
     pub fn keep(&self, index: usize, ready: Arc<ReadyPck>) {
-        if let Some(place) = self.ready.get(index) {
+        if let Some(slot) = self.certificates.get(index) {
             // Another request may have been first; both made the same.
-            let _ = place.set(ready);
+            let _ = slot.ready.set(ready);
         }
     }
 }

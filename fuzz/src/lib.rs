@@ -3,6 +3,7 @@
 //! They are ordinary functions, so that a plain `cargo build` compiles them and a crash can be replayed in a test.
 
 mod amd;
+mod platform_bodies;
 
 use std::sync::LazyLock;
 
@@ -15,6 +16,7 @@ use thim_verify::{
 };
 
 pub use amd::{amd_certificate, snp_report};
+pub use platform_bodies::platform_bodies;
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));
 

@@ -102,59 +102,15 @@ impl Collateral {
         };
         let artefact: &Artefact = &verified;
         let mut history = self.history(key, Some(artefact.id())).await?;
-        let issuers = self.issuers.load_full();
-        let chain_fault = match verified.chain().holds_at(now) {
-            Ok(()) => None,
-            Err(_) if verified.chain().reissue_valid_at(&issuers, now).is_some() => None,
-            Err(error) => Some(error.to_string()),
-        };
-        let unchecked =
-            verified.revocation() == Revocation::Unchecked && key != ArtefactKey::RootCrl;
-        let seen = Seen {
-            id: artefact.id(),
-            issued: artefact.issued(),
-            next_update: artefact.next_update(),
-            signer_key: verified.chain().signer_key(),
-            state: State::Held,
-            admitted: now,
-            revoked: serials(artefact),
-        };
-        let candidate = Candidate {
-            seen,
-            chain_fault,
-            unchecked,
-        };
-        let policy = self.sentinel_policy(key.kind());
-        let expired_leaves: BTreeSet<String> = match key {
-            ArtefactKey::PckCrl { ca } => {
-                self.store
-                    .pck_expired_revoked(ca, artefact.issued())
-                    .await?
-            }
-            ArtefactKey::EnclaveIdentity { .. }
-            | ArtefactKey::EvaluationNumbers { .. }
-            | ArtefactKey::RootCrl
-            | ArtefactKey::TcbInfo { .. } => BTreeSet::new(),
-        };
-        let known_expired = |serial: &sentinel::Serial| {
-            expired_leaves.contains(&data_encoding::HEXLOWER.encode(serial))
-                || (key == ArtefactKey::RootCrl
-                    && issuers.iter().any(|known| {
-                        known.serial() == serial.as_slice() && known.not_after() < artefact.issued()
-                    }))
-        };
         let mut batch = Batch {
             called: called_row(&offer, key),
             ..Batch::default()
         };
-        let outcome = match sentinel::judge(
-            &candidate,
-            &history,
-            offer.origin,
-            now,
-            &policy,
-            &known_expired,
-        ) {
+        let issuers = self.issuers.load_full();
+        let (seen, judgement) = self
+            .judge(&verified, &history, &issuers, offer.origin, now)
+            .await?;
+        let outcome = match judgement {
             Judgement::Known => Admitted::Known,
             Judgement::Refuse(remark) => {
                 let text = format!("{}: {}", offer.source, remark.text);
@@ -198,10 +154,7 @@ impl Collateral {
                         .into_iter()
                         .map(|remark| event(now, remark, Some(key), Some(artefact.id()))),
                 );
-                history.insert(Seen {
-                    state,
-                    ..candidate.seen
-                });
+                history.insert(Seen { state, ..seen });
                 if state == State::Held {
                     Admitted::Held
                 } else {
@@ -209,7 +162,7 @@ impl Collateral {
                 }
             }
         };
-        let changes = sentinel::settle(&history, now, &policy);
+        let changes = sentinel::settle(&history, now, &self.sentinel_policy(key.kind()));
         for change in &changes {
             history.apply(change);
         }
@@ -246,6 +199,59 @@ impl Collateral {
         )
         .await?;
         Ok(outcome)
+    }
+
+    /// The sentinel's judgement of a verified document beside the history of its key, and what it is in a history.
+    pub(crate) async fn judge(
+        &self,
+        verified: &Verified<Artefact>,
+        history: &History,
+        issuers: &Issuers,
+        origin: Origin,
+        now: UnixTime,
+    ) -> Result<(Seen, Judgement), StoreError> {
+        let artefact: &Artefact = verified;
+        let key = artefact.key();
+        let chain_fault = match verified.chain().holds_at(now) {
+            Ok(()) => None,
+            Err(_) if verified.chain().reissue_valid_at(issuers, now).is_some() => None,
+            Err(error) => Some(error.to_string()),
+        };
+        let candidate = Candidate {
+            seen: Seen {
+                id: artefact.id(),
+                issued: artefact.issued(),
+                next_update: artefact.next_update(),
+                signer_key: verified.chain().signer_key(),
+                state: State::Held,
+                admitted: now,
+                revoked: serials(artefact),
+            },
+            chain_fault,
+            unchecked: verified.revocation() == Revocation::Unchecked
+                && key != ArtefactKey::RootCrl,
+        };
+        let expired_leaves: BTreeSet<String> = match key {
+            ArtefactKey::PckCrl { ca } => {
+                self.store
+                    .pck_expired_revoked(ca, artefact.issued())
+                    .await?
+            }
+            ArtefactKey::EnclaveIdentity { .. }
+            | ArtefactKey::EvaluationNumbers { .. }
+            | ArtefactKey::RootCrl
+            | ArtefactKey::TcbInfo { .. } => BTreeSet::new(),
+        };
+        let known_expired = |serial: &sentinel::Serial| {
+            expired_leaves.contains(&data_encoding::HEXLOWER.encode(serial))
+                || (key == ArtefactKey::RootCrl
+                    && issuers.iter().any(|known| {
+                        known.serial() == serial.as_slice() && known.not_after() < artefact.issued()
+                    }))
+        };
+        let policy = self.sentinel_policy(key.kind());
+        let judgement = sentinel::judge(&candidate, history, origin, now, &policy, &known_expired);
+        Ok((candidate.seen, judgement))
     }
 
     /// Keeps something that failed before it had a type.

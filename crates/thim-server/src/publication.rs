@@ -209,6 +209,15 @@ impl Collateral {
                 known.current.retain(|other| *other != number);
             }
         });
+        if key.kind() == Kind::TcbInfo {
+            self.chooses_anew();
+        }
+    }
+
+    /// PCK certificates are chosen by something else from now on. To be called after the change: whoever reads the old
+    /// epoch and the new state is only asked once more.
+    fn chooses_anew(&self) {
+        self.selection_epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Takes up what a committed batch changed: certificates, holds, the root CRL, lists, the published view.
@@ -231,6 +240,11 @@ impl Collateral {
             && let Some((subject, _)) = Subject::of(&key)
         {
             let (choice, number) = (row.choice, row.number);
+            let known = self.published.load().called.get(&subject).cloned();
+            let before = known.and_then(|known| match choice {
+                "early" => known.early,
+                _ => known.standard,
+            });
             self.published.change(|view| {
                 let known = view.called.entry(subject).or_default();
                 match choice {
@@ -238,6 +252,9 @@ impl Collateral {
                     _ => known.standard = Some(number),
                 }
             });
+            if before != Some(number) && key.kind() == Kind::TcbInfo {
+                self.chooses_anew();
+            }
         }
         if !batch.transitions.is_empty() {
             let held = self.store.keys_in(State::Held).await?;
@@ -252,7 +269,7 @@ impl Collateral {
                 self.adopt_root_crl(now).await?;
                 self.judge_again(now).await?;
                 // It may have revoked an authority of PCK certificates.
-                self.selection_epoch.fetch_add(1, Ordering::SeqCst);
+                self.chooses_anew();
             }
             Kind::EvaluationNumbers => self.adopt_list(key, now).await?,
             Kind::PckCrl if !batch.transitions.is_empty() => {
@@ -260,13 +277,13 @@ impl Collateral {
                     self.adopt_pck_crl(ca, now).await?;
                 }
             }
-            Kind::TcbInfo if !batch.transitions.is_empty() => {
-                self.selection_epoch.fetch_add(1, Ordering::SeqCst);
-            }
             Kind::EnclaveIdentity | Kind::PckCrl | Kind::RootCrl | Kind::TcbInfo => {}
         }
-        self.publish(key, now).await?;
-        Ok(())
+        let published = self.publish(key, now).await;
+        if key.kind() == Kind::TcbInfo && !batch.transitions.is_empty() {
+            self.chooses_anew();
+        }
+        published.map(|_| ())
     }
 
     /// Makes the newest root CRL the one that judges signers. An expired one still revokes what it revokes.
@@ -292,7 +309,7 @@ impl Collateral {
         };
         // Signed anew each day with the same entries: nothing has changed for anybody's certificate.
         if entries(&before) != entries(&after) {
-            self.selection_epoch.fetch_add(1, Ordering::SeqCst);
+            self.chooses_anew();
         }
         Ok(())
     }
@@ -314,6 +331,8 @@ impl Collateral {
         {
             self.published.change(|view| view.lists.learn(list));
             self.flights.forget_all();
+            // Another number may be early now, of which the TCB info was there before.
+            self.chooses_anew();
         }
         Ok(())
     }

@@ -395,10 +395,20 @@ async fn a_bios_that_is_too_old() {
     let old = management.downgrade(&platform.name).expect("downgraded");
     fleet.clock.advance_millis(60_000);
     says(&ask(&fleet, &old).await, 404, "tcb-too-low");
+    // Anybody may have asked that: it is told, and believed when the host says so.
+    let found = finds(&fleet, &name(&platform), HEALTHY).await;
+    mentions(&found, &hex(&old.cpu_svn));
+    assert_eq!(register(&fleet, &old).await.status, 200);
     let found = finds(&fleet, &name(&platform), "tcb-too-low").await;
     mentions(&found, &hex(&old.cpu_svn));
+    // Nor does an open request make it healthy.
+    fleet.clock.advance_millis(60_000);
+    assert_eq!(ask(&fleet, &platform).await.status, 200);
+    finds(&fleet, &name(&platform), "tcb-too-low").await;
+    // The next step helps.
     let new = management.upgrade(&platform.name).expect("upgraded");
     fleet.clock.advance_millis(60_000);
+    assert_eq!(register(&fleet, &new).await.status, 200);
     assert_eq!(ask(&fleet, &new).await.status, 200);
     finds(&fleet, &name(&platform), HEALTHY).await;
 

@@ -4,6 +4,8 @@
 mod harness;
 #[path = "import_support/mod.rs"]
 mod support;
+#[path = "import_support/vendor.rs"]
+mod vendor;
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -11,134 +13,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
-use harness::{BOTH, Fleet, START};
+use harness::{BOTH, START};
 use serde_json::json;
-use support::Kept;
-use thim_client::ImportReport;
-use thim_server::intake::{self, File};
+use thim_server::intake::File;
 use thim_server::operations;
-use thim_sim::{Ca, Fault, FaultRule, Revocation};
-use thim_verify::TrustAnchors;
-
-const ROOT_CRL: &str = "/IntelSGXRootCA.der";
-const PLATFORM_CRL: &str = "/sgx/certification/v4/pckcrl?ca=platform&encoding=der";
-const PROCESSOR_CRL: &str = "/sgx/certification/v4/pckcrl?ca=processor&encoding=der";
-const QE: &str = "/sgx/certification/v4/qe/identity";
-const TD_QE: &str = "/tdx/certification/v4/qe/identity";
-const QVE: &str = "/sgx/certification/v4/qve/identity";
-
-/// Three days after the simulator's first.
-const LATER: &str = "2026-11-27T12:00:00Z";
-
-/// An answer of the simulated vendor.
-struct Answer {
-    body: Vec<u8>,
-    /// As the header has it: percent-encoded PEM.
-    chain: String,
-}
-
-impl Answer {
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("text")
-    }
-
-    fn pem(&self) -> String {
-        percent_encoding::percent_decode_str(&self.chain)
-            .decode_utf8()
-            .expect("text")
-            .into_owned()
-    }
-
-    /// What is signed, exactly, and the signature.
-    fn parts(&self) -> (&str, &str) {
-        let (signed, signature) = self
-            .text()
-            .rsplit_once(",\"signature\":\"")
-            .expect("a signature");
-        let (_, signed) = signed.split_once(':').expect("a member");
-        (signed, signature.trim_end().trim_end_matches("\"}"))
-    }
-}
-
-struct Vendor(Fleet);
-
-impl Vendor {
-    async fn start() -> Self {
-        Self(Fleet::sim_only(|_| {}).await)
-    }
-
-    fn anchors(&self) -> TrustAnchors {
-        TrustAnchors::from_pem(self.0.sim.root_pem().as_bytes()).expect("a root")
-    }
-
-    async fn kept(&self, now: &str) -> Kept {
-        Kept::open(self.anchors(), now).await
-    }
-
-    async fn get(&self, path: &str) -> Answer {
-        let url = format!("{}{path}", self.0.sim.pcs_url());
-        let answer = self.0.send(self.0.client.get(url)).await;
-        assert_eq!(answer.status, 200, "{path}");
-        let chain = answer
-            .headers
-            .iter()
-            .find(|(name, _)| name.as_str().ends_with("issuer-chain"))
-            .map(|(_, value)| value.to_str().expect("text").to_owned());
-        Answer {
-            body: answer.body,
-            chain: chain.unwrap_or_default(),
-        }
-    }
-
-    async fn tcb(&self, tee: &str, choice: &str) -> Answer {
-        self.get(&format!(
-            "/{tee}/certification/v4/tcb?fmspc={BOTH}&update={choice}"
-        ))
-        .await
-    }
-
-    /// One round of everything, as files with their chains beside them.
-    async fn files(&self, round: &str) -> Vec<File> {
-        let mut files = Vec::new();
-        let tcb = |tee: &str, choice: &str| {
-            format!("/{tee}/certification/v4/tcb?fmspc={BOTH}&update={choice}")
-        };
-        for (place, path) in [
-            ROOT_CRL.to_owned(),
-            PLATFORM_CRL.to_owned(),
-            PROCESSOR_CRL.to_owned(),
-            "/sgx/certification/v4/tcbevaluationdatanumbers".to_owned(),
-            "/tdx/certification/v4/tcbevaluationdatanumbers".to_owned(),
-            QE.to_owned(),
-            TD_QE.to_owned(),
-            tcb("sgx", "standard"),
-            tcb("sgx", "early"),
-            tcb("tdx", "standard"),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let answer = self.get(&path).await;
-            let pem = answer.pem();
-            files.push(file(&format!("{round}/{place}.body"), answer.body));
-            if !pem.is_empty() {
-                files.push(file(&format!("{round}/{place}.pem"), pem.into_bytes()));
-            }
-        }
-        files
-    }
-
-    fn pass_a_day(&self) {
-        self.0.clock.advance_millis(86_400_000);
-    }
-}
-
-fn file(path: &str, bytes: Vec<u8>) -> File {
-    File {
-        path: path.to_owned(),
-        bytes: bytes.into(),
-    }
-}
+use thim_sim::{Fault, FaultRule};
+use vendor::{
+    LATER, PLATFORM_CRL, PROCESSOR_CRL, QE, QVE, ROOT_CRL, TD_QE, Vendor, counts, file,
+    three_rounds,
+};
 
 /// Another order for each seed, the same each time the test runs.
 fn shuffled(files: &[File], seed: u64) -> Vec<File> {
@@ -152,43 +35,6 @@ fn shuffled(files: &[File], seed: u64) -> Vec<File> {
         let other = usize::try_from(state % (last as u64 + 1)).expect("an index");
         files.swap(last, other);
     }
-    files
-}
-
-fn counts(report: &ImportReport) -> (u64, u64, u64, u64, u64) {
-    assert!(report.refused.is_empty(), "{:?}", report.refused);
-    (
-        report.admitted,
-        report.known,
-        report.held,
-        report.future,
-        report.ignored,
-    )
-}
-
-/// Three rounds of the vendor's answers: a first, one with more revoked platforms, one with fewer.
-async fn three_rounds(vendor: &Vendor) -> Vec<File> {
-    let mut files = vendor.files("first").await;
-    vendor.pass_a_day();
-    vendor
-        .0
-        .management()
-        .revoke(&Revocation::random(Ca::Platform, 72))
-        .expect("revoked");
-    vendor.0.management().resign().expect("signed anew");
-    files.extend(vendor.files("second").await);
-    vendor.pass_a_day();
-    vendor.0.management().resign().expect("signed anew");
-    vendor.pass_a_day();
-    vendor
-        .0
-        .management()
-        .shrink(Ca::Platform, 72)
-        .expect("shrunk");
-    files.push(file(
-        "third/platform.der",
-        vendor.get(PLATFORM_CRL).await.body,
-    ));
     files
 }
 
@@ -787,26 +633,4 @@ async fn a_folder_is_walked_once_however_many_links_lead_to_it() {
     let kept = vendor.kept(LATER).await;
     let report = kept.import(&[folder, &folder.join("a")]).await;
     assert_eq!(counts(&report), (1, 0, 0, 0, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_exported_is_imported_as_the_same_editions() {
-    let vendor = Vendor::start().await;
-    let kept = vendor.kept(LATER).await;
-    kept.import_gathered(three_rounds(&vendor).await).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let exported = intake::export(
-        &kept.collateral,
-        None,
-        true,
-        kept.clock.now(),
-        folder.path(),
-    )
-    .await
-    .expect("an export");
-    assert_eq!(exported.editions, 21);
-    let other = vendor.kept(LATER).await;
-    let report = other.import(&[folder.path()]).await;
-    assert_eq!(counts(&report), (20, 0, 1, 0, 0));
-    assert_eq!(other.states().await, kept.states().await);
 }

@@ -120,7 +120,7 @@ async fn an_operator_ends_a_hold_at_once() {
         "\"held\"",
         "\"superseded\"",
         "\"current\"",
-        "released by operator",
+        "released by the admin token",
     ] {
         assert!(
             history.text().contains(word),

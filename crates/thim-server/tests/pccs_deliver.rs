@@ -4,10 +4,13 @@
 mod harness;
 mod pccs_support;
 
+use data_encoding::HEXLOWER;
 use harness::{Fleet, SGX_ONLY, at, tcb};
 use pccs_support::{Collaterals, entry, list, pckcert, put, tcb_info, with_pccs_tokens};
+use sqlx::Connection;
+use thim_server::intake;
 use thim_server::upstream::Fill;
-use thim_sim::{Fault, FaultRule, PlatformSpec, SimPlatform};
+use thim_sim::{Ca, Fault, FaultRule, PlatformSpec, SimPlatform};
 
 const INVALID: &str = "Invalid request parameters.";
 const INTEGRITY: &str = "The integrity of the data can't be verified.";
@@ -499,6 +502,20 @@ async fn nobody_takes_over_a_name_by_a_delivery_but_who_may() {
     // It is good for its own platform, and nothing of what was refused makes that one older.
     assert_eq!(put(&fleet, &token, file.json()).await.status, 200);
 
+    // Nor does one who may, where names are to stay.
+    for (query, cause) in [
+        ("names=keep", "qe-id-taken;"),
+        ("names=Keep", "invalid-parameter;"),
+    ] {
+        let kept = put_with(&fleet, query, theft.clone()).await;
+        assert_eq!((kept.status, kept.text()), (400, INVALID), "{query}");
+        let found = kept.header("thim-cause");
+        assert!(found.starts_with(cause), "{query}: {found}");
+        assert_eq!(fleet.get(&pckcert(&owner)).await.text(), served.text());
+    }
+    let own = put_with(&fleet, "names=keep", file.json()).await;
+    assert_eq!(own.status, 200, "{:?}", own.headers);
+
     assert_eq!(put(&fleet, "adminpw", theft).await.status, 200);
     assert!(
         fleet
@@ -508,6 +525,101 @@ async fn nobody_takes_over_a_name_by_a_delivery_but_who_may() {
     );
     assert_ne!(fleet.get(&pckcert(&owner)).await.text(), served.text());
     fleet.stop().await;
+}
+
+async fn put_with(fleet: &Fleet, query: &str, body: String) -> harness::Answer {
+    let path = format!("/sgx/certification/v4/platformcollateral?{query}");
+    let request = fleet
+        .client
+        .put(fleet.url(&path))
+        .header("admin-token", "adminpw")
+        .header("Content-Type", "application/json");
+    fleet.send(request.body(body)).await
+}
+
+/// The processors' list as it is served.
+async fn processor_crl(fleet: &Fleet) -> harness::Answer {
+    let crl = fleet.get("/sgx/certification/v4/pckcrl?ca=processor").await;
+    assert_eq!(crl.status, 200, "{:?}", crl.headers);
+    crl
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_unrevokes_is_refused_as_long_as_what_it_drops_has_not_ended() {
+    let mut fleet = offline().await;
+    let platform = platform(&fleet);
+    let file = Collaterals::of(&fleet, &[&platform]).await;
+    assert_eq!(file.put(&fleet).await.status, 200);
+    let management = fleet.management();
+    let crl = async |fleet: &Fleet| Collaterals {
+        platforms: Vec::new(),
+        pck_certs: Vec::new(),
+        ..Collaterals::of(fleet, &[&platform]).await
+    };
+    fleet.advance(60).await;
+    let revoked = management.revoke_platform(&platform.name).expect("revoked");
+    assert_eq!(crl(&fleet).await.put(&fleet).await.status, 200);
+    let platforms = &fleet.server().platforms;
+    let marked = platforms.tick(fleet.clock.now()).await;
+    marked.expect("the store works");
+    let before = processor_crl(&fleet).await;
+
+    fleet.advance(60).await;
+    let dropped = u32::try_from(revoked.changed.len()).expect("a few");
+    management.shrink(Ca::Processor, dropped).expect("shrunk");
+    let shrunk = crl(&fleet).await;
+    let events = fleet.events().await;
+    for _ in 0..2 {
+        let answer = shrunk.put(&fleet).await;
+        assert_eq!((answer.status, answer.text()), (400, INVALID));
+        let cause = answer.header("thim-cause");
+        assert!(cause.starts_with("held;"), "{cause}");
+        assert_eq!(processor_crl(&fleet).await.body, before.body);
+        assert_eq!(fleet.events().await, events, "nothing is changed");
+    }
+    // An import keeps it, held back; that makes it no better.
+    let body = HEXLOWER.decode(shrunk.processor_crl.as_bytes());
+    let files = vec![intake::File {
+        path: "crl.der".to_owned(),
+        bytes: body.expect("hex").into(),
+    }];
+    let now = fleet.clock.now();
+    let report = intake::import(&fleet.server().collateral, files, now, &mut |_, _| {}).await;
+    assert_eq!(report.expect("the store works").held, 1);
+    let answer = shrunk.put(&fleet).await;
+    assert!(answer.header("thim-cause").starts_with("held;"));
+    assert_eq!(processor_crl(&fleet).await.body, before.body);
+
+    // Of certificates that have ended, a list may be silent (RFC 5280, section 3.3).
+    fleet.advance(60).await;
+    management.resign().expect("signed again");
+    let silent = crl(&fleet).await;
+    assert_eq!(silent.put(&fleet).await.status, 400);
+    end_revoked(&mut fleet).await;
+    let answer = silent.put(&fleet).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.headers);
+    assert_ne!(processor_crl(&fleet).await.body, before.body);
+    fleet.stop().await;
+}
+
+/// As though the revoked certificates had ended a year ago.
+async fn end_revoked(fleet: &mut Fleet) {
+    if let Some(server) = fleet.server.take() {
+        server.stop().await;
+    }
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(fleet.data().join("thim.db"));
+    let mut store = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .expect("the store");
+    let ended = fleet.clock.now().plus_secs(-31_536_000).secs();
+    let done = sqlx::query("UPDATE pck_certificate SET not_after = $1 WHERE revoked IS NOT NULL")
+        .bind(ended)
+        .execute(&mut store)
+        .await
+        .expect("written");
+    assert!(done.rows_affected() > 0, "some are revoked");
+    store.close().await.expect("closed");
+    fleet.serve().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,11 +5,13 @@ mod harness;
 mod pccs_support;
 
 use data_encoding::{HEXLOWER, HEXUPPER};
+use futures_util::StreamExt;
 use harness::{Answer, BOTH, SGX_ONLY, tcb};
 use pccs_support::{
     BUSY, INVALID, NO_DATA, SUCCESSFUL, admin, assert_is, fleet, lists, multi, pckcert, platform,
     policy, post, register, single,
 };
+use thim_server::platforms::Handover;
 use thim_server::upstream::Fill;
 use thim_sim::Fault;
 
@@ -242,6 +244,54 @@ async fn a_download_that_breaks_off_loses_nothing() {
     let whole = admin(&fleet, "GET", PLATFORMS).await;
     assert_eq!(count(&whole), "130");
     assert_eq!(count(&admin(&fleet, "GET", PLATFORMS).await), "0");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_handed_over_when_its_last_row_was_taken() {
+    let fleet = fleet(Fill::Offline).await;
+    // A short list, and one that fills its pages to the last row.
+    for (total, pieces) in [(3_u64, 2), (64, 2), (128, 3)] {
+        for index in 0..total {
+            let body = format!(
+                "{{\"qe_id\":\"host-{total}-{index}\",\"pce_id\":\"0000\",\"platform_manifest\":\"aabb\"}}"
+            );
+            assert_eq!(register(&fleet, "", body).await.status, 200);
+        }
+        let hand_over = |keep| {
+            let which = Handover::Registered { state: "new", keep };
+            let platforms = &fleet.server().platforms;
+            platforms.hand_over(which, fleet.clock.now())
+        };
+        // However much of it somebody took, short of the end: as a connection does that breaks off.
+        for taken in 0..pieces {
+            let handed = hand_over(false).await.expect("a list");
+            assert_eq!(handed.count, total, "after {taken} pieces");
+            let begun: Vec<_> = handed.body.take(taken).collect().await;
+            assert_eq!(begun.len(), taken);
+        }
+        let kept: Vec<_> = hand_over(true).await.expect("a list").body.collect().await;
+        let handed = hand_over(false).await.expect("a list");
+        let mut text = Vec::new();
+        for piece in handed.body.collect::<Vec<_>>().await {
+            text.extend(piece.expect("a piece"));
+        }
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&text).expect("JSON");
+        assert_eq!(rows.len() as u64, total);
+        let kept: Vec<_> = kept
+            .into_iter()
+            .flat_map(|piece| piece.expect("a piece"))
+            .collect();
+        assert_eq!(kept, text);
+        let left = hand_over(false).await.expect("a list");
+        assert_eq!(left.count, 0);
+        let end: Vec<_> = left
+            .body
+            .map(|piece| piece.expect("a piece"))
+            .collect()
+            .await;
+        assert_eq!(end, ["[]"]);
+    }
     fleet.stop().await;
 }
 

@@ -49,6 +49,52 @@ fn asked_vendor(fleet: &Fleet) -> u64 {
     calls.containing("pckcert") + calls.containing("update=")
 }
 
+/// A registrar's token, made by the administrator.
+async fn registrar(fleet: &Fleet) -> String {
+    let token = "r".repeat(64);
+    let created = fleet
+        .send(
+            fleet
+                .client
+                .post(fleet.url("/thim/v1/tokens"))
+                .bearer_auth(admin(fleet))
+                .json(&serde_json::json!({
+                    "name": "rack 7", "role": "registrar",
+                    "sha256": thim_verify::Digest::of(token.as_bytes()).to_string()
+                })),
+        )
+        .await;
+    assert!(created.status < 300, "{} {}", created.status, created.text());
+    token
+}
+
+async fn register_as(fleet: &Fleet, platform: &SimPlatform, token: &str) -> Answer {
+    fleet
+        .send(
+            fleet
+                .client
+                .post(fleet.url(REGISTER))
+                .header("Content-Type", "application/json")
+                .header("user-token", token)
+                .body(platform.retrieval_request()),
+        )
+        .await
+}
+
+async fn row(fleet: &Fleet, platform: &SimPlatform) -> thim_server::store::PlatformRow {
+    fleet
+        .server()
+        .platforms
+        .store()
+        .platform_by_alias(
+            &hex(&platform.qe_id),
+            hex(&platform.pce_id).parse().expect("hex"),
+        )
+        .await
+        .expect("the store works")
+        .expect("it is there")
+}
+
 async fn register(fleet: &Fleet, platform: &SimPlatform) -> Answer {
     fleet
         .send(
@@ -574,4 +620,174 @@ async fn another_thim_is_an_upstream_for_platforms() {
     assert_eq!(posted.status, 401, "a manifest wants a registrar's token");
     fleet.stop().await;
     let _: UnixTime = at(harness::START);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_waits_keeps_its_name_and_its_manifest() {
+    let fleet = Fleet::start().await;
+    let management = fleet.management();
+    let spec = || PlatformSpec::new(BOTH, 2);
+    let owner = management.add_platform(spec()).expect("a platform");
+    let other = management.add_platform(spec()).expect("another");
+    let token = registrar(&fleet).await;
+    fleet.fault(Fault::Down);
+    assert_eq!(register_as(&fleet, &owner, &token).await.status, 503);
+    let before = row(&fleet, &owner).await;
+    let thief = SimPlatform {
+        qe_id: owner.qe_id,
+        ..other.clone()
+    };
+    // Nobody can be asked: what the newcomer brings is not put in the owner's place.
+    assert_eq!(register_as(&fleet, &thief, &token).await.status, 503);
+    assert_eq!(
+        row(&fleet, &owner).await.manifest_hash,
+        before.manifest_hash
+    );
+    // The vendor is back, and the newcomer is genuine; the name is taken all the same.
+    management.clear_faults();
+    fleet.clock.advance_millis(60_000);
+    let refused = register_as(&fleet, &thief, &token).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("thim-cause").starts_with("qe-id-taken"));
+    assert_eq!(
+        row(&fleet, &owner).await.manifest_hash,
+        before.manifest_hash
+    );
+    assert_eq!(register_as(&fleet, &owner, &token).await.status, 200);
+    let served = fleet.get(&pckcert(&owner)).await;
+    assert_eq!(
+        verified(&fleet, &served, served.text()).ppid().0,
+        owner.ppid
+    );
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_registration_takes_nobody_elses_manifest() {
+    let fleet = Fleet::start().await;
+    let management = fleet.management();
+    let spec = || PlatformSpec::new(BOTH, 2);
+    let owner = management.add_platform(spec()).expect("a platform");
+    let other = management.add_platform(spec()).expect("another");
+    let token = registrar(&fleet).await;
+    assert_eq!(register_as(&fleet, &owner, &token).await.status, 200);
+    let mut body: serde_json::Value =
+        serde_json::from_str(&other.retrieval_request()).expect("JSON");
+    body["qe_id"] = hex(&owner.qe_id).into();
+    body["direct"] = true.into();
+    let answer = fleet
+        .send(
+            fleet
+                .client
+                .post(fleet.url("/thim/v1/platforms"))
+                .bearer_auth(&token)
+                .json(&body),
+        )
+        .await;
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert!(row(&fleet, &owner).await.manifest.is_some());
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_manifest_is_not_acknowledged_before_the_vendor_has_seen_it() {
+    let fleet = Fleet::start().await;
+    let management = fleet.management();
+    let platform = management
+        .add_platform(PlatformSpec::new(BOTH, 2))
+        .expect("a platform");
+    assert_eq!(register(&fleet, &platform).await.status, 200);
+    let upgraded = management.upgrade(&platform.name).expect("a BIOS update");
+    let same_tcb = SimPlatform {
+        cpu_svn: platform.cpu_svn,
+        pce_svn: platform.pce_svn,
+        ..upgraded
+    };
+    fleet.fault(Fault::Down);
+    assert_eq!(register(&fleet, &same_tcb).await.status, 503);
+    assert_eq!(fleet.get(&pckcert(&platform)).await.status, 200);
+    management.clear_faults();
+    fleet.clock.advance_millis(60_000);
+    let before = row(&fleet, &platform).await.manifest_hash;
+    assert_eq!(register(&fleet, &same_tcb).await.status, 200);
+    assert_ne!(row(&fleet, &platform).await.manifest_hash, before);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_machines_without_a_qe_id_are_two_in_the_queue() {
+    let fleet = Fleet::start_with(|config| {
+        config.intel.fill = thim_server::upstream::Fill::Offline;
+    })
+    .await;
+    for _ in 0..2 {
+        let platform = fleet
+            .management()
+            .add_platform(PlatformSpec::new(BOTH, 2).zero_qe_id())
+            .expect("a platform");
+        for _ in 0..2 {
+            assert_eq!(register(&fleet, &platform).await.status, 200);
+        }
+    }
+    let listed = fleet
+        .send(
+            fleet
+                .client
+                .get(fleet.url(REGISTER))
+                .header("admin-token", admin(&fleet)),
+        )
+        .await;
+    assert_eq!(listed.header("platform-count"), "2", "{}", listed.text());
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_key_stops_nothing_that_needs_none() {
+    let mut fleet = Fleet::sim_with_key(Some("a-key-that-is-not-given".to_owned()), |_| {}).await;
+    fleet.serve().await;
+    let platform = fleet
+        .management()
+        .add_platform(PlatformSpec::new(SGX_ONLY, 1))
+        .expect("a platform");
+    for turn in 0..8 {
+        let refused = fleet.get(&pckcert(&platform)).await;
+        assert_eq!(refused.status, 503);
+        assert!(refused.header("thim-cause").starts_with("api-key-refused"));
+        // Past what is remembered of a refusal.
+        fleet.clock.advance_millis(10_000 + turn);
+    }
+    assert!(!fleet.events().await.contains(&"upstream.down".to_owned()));
+    let list = fleet
+        .get("/sgx/certification/v4/tcbevaluationdatanumbers")
+        .await;
+    assert_eq!(list.status, 200, "{:?}", list.headers);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_is_not_served_from_memory() {
+    let fleet = Fleet::start().await;
+    let platform = fleet
+        .management()
+        .add_platform(PlatformSpec::new(SGX_ONLY, 1))
+        .expect("a platform");
+    assert_eq!(register(&fleet, &platform).await.status, 200);
+    // Asked for under a name that is none of its own, by what it brings.
+    let stranger = pckcert(&platform).replace(&hex(&platform.qe_id), &"C".repeat(32));
+    for _ in 0..2 {
+        assert_eq!(fleet.get(&pckcert(&platform)).await.status, 200);
+        assert_eq!(fleet.get(&stranger).await.status, 200);
+    }
+    let id = row(&fleet, &platform).await.id;
+    let gone = fleet
+        .server()
+        .platforms
+        .forget(&id, "a test", fleet.clock.now())
+        .await;
+    assert!(gone.expect("the store works"));
+    fleet.fault(Fault::Down);
+    for path in [pckcert(&platform), stranger] {
+        assert_eq!(fleet.get(&path).await.status, 503, "the vendor is asked, and silent");
+    }
+    fleet.stop().await;
 }

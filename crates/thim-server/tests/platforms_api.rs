@@ -326,6 +326,7 @@ async fn registrations_that_are_refused_name_the_field_or_the_cause() {
         (with("cpu_svn", json!("5EC2E7")), "cpu_svn"),
         (with("update", json!("5EC2E7")), "update"),
         (with("direct", json!("5EC2E7")), "direct"),
+        (with("keep_names", json!("5EC2E7")), "keep_names"),
         (with("manifest", json!("5EC2E7")), "body"),
         (json!(["5EC2E7"]), "body"),
     ] {
@@ -366,6 +367,11 @@ async fn registrations_that_are_refused_name_the_field_or_the_cause() {
     let refused = send(&fleet, "POST", "", Some(&registrar), registration(&thief)).await;
     assert!(problem(&refused, 409).starts_with("qe-id-taken: "));
     assert!(refused.header("thim-cause").starts_with("qe-id-taken;"));
+    // Nor by an administrator who lets names be.
+    let mut kept = registration(&thief);
+    kept["keep_names"] = json!(true);
+    let refused = send(&fleet, "POST", "", Some(&admin(&fleet)), kept).await;
+    assert!(problem(&refused, 409).starts_with("qe-id-taken: "));
     assert_eq!(refused.header("retry-after"), "");
     // What is no use at all.
     let zero = made(&fleet, PlatformSpec::new(SGX_ONLY, 1).zero_encrypted_ppid());

@@ -78,8 +78,9 @@ enum Act {
     /// Take over the database of Intel's PCCS: pckcache.db (SQLite, versions 1 to 5)
     ///
     /// Everything in it is verified: collateral, PCK certificates, names. What is refused is listed with its reason,
-    /// and the rest is taken over. Registrations that wait and appraisal policies come along. The file is only read;
-    /// stop PCCS first, or take a copy, so that nothing changes meanwhile. Run it again after it was cut short.
+    /// and the rest is taken over; a name that is another platform's stays with it. Registrations that wait and appraisal
+    /// policies come along. The file is only read; stop PCCS first, or take a copy, so that nothing changes meanwhile.
+    /// Run it again after it was cut short.
     ///
     /// With --service each platform is sent as a `PUT platformcollateral`, which takes a platform whole or not at all.
     /// Exit code 1 when anything was refused.

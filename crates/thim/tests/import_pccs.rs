@@ -609,3 +609,47 @@ async fn a_service_takes_a_database_platform_by_platform() {
         assert_eq!(answer.status(), expected, "{index}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_gives_no_name_of_its_own_to_a_platform_of_a_database() {
+    let world = World::new().await;
+    let owner = world.add(PlatformSpec::new(SGX_ONLY, 1), 1).remove(0);
+    let other = world.add(PlatformSpec::new(SGX_ONLY, 1), 1).remove(0);
+    let thief = SimPlatform {
+        qe_id: owner.qe_id,
+        ..other
+    };
+    let (_running, url) = serve(&world, "data", &["--clock", START]);
+    let token = world.at("data/admin.token");
+    let take_over = async |name: &str, platforms: &[&SimPlatform]| {
+        let mut pccs = Pccs::create(world.at(name), 5, false).await;
+        pccs.collateral(&world, &[SGX_ONLY]).await;
+        for platform in platforms {
+            pccs.platform(platform, &world.pck_certs(platform).await)
+                .await;
+        }
+        let database = pccs.close().await;
+        Command::new(env!("CARGO_BIN_EXE_thim"))
+            .args(["platform", "import-pccs", text(&database), "--json"])
+            .args(["--service", &url, "--token-file", text(&token)])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program starts")
+    };
+    let output = take_over("first.db", &[&owner]).await;
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let served = pck_cert(&url, &owner).await.text().await.expect("text");
+
+    // The token is an administrator's, who might have moved the name.
+    let output = take_over("second.db", &[&thief]).await;
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    let told = refused(&json(&output));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].0.contains(&upper(&owner.qe_id)), "{told:?}");
+    assert!(told[0].1.contains("qe-id-taken"), "{told:?}");
+    let after = pck_cert(&url, &owner).await.text().await.expect("text");
+    assert_eq!(after, served);
+    // What comes again under its own name is as welcome as before.
+    let output = take_over("third.db", &[&owner]).await;
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}

@@ -178,6 +178,9 @@ pub struct RegisterRequest {
     /// Registers directly: the vendor keeps the platform's keys from then on, and THIM keeps no manifest.
     #[serde(default)]
     pub direct: bool,
+    /// Refuses a name that is another platform's, also to those who may move it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_names: bool,
 }
 
 impl fmt::Debug for RegisterRequest {
@@ -187,6 +190,7 @@ impl fmt::Debug for RegisterRequest {
             .field("pce_id", &self.pce_id)
             .field("update", &self.update)
             .field("direct", &self.direct)
+            .field("keep_names", &self.keep_names)
             .finish_non_exhaustive()
     }
 }

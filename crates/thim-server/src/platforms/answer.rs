@@ -53,22 +53,18 @@ pub struct ServedPck {
 }
 
 impl ReadyPck {
-    /// Prepares a certificate. `chain` is the percent-encoded issuer chain as it is served; `fetched` when the vendor
-    /// last gave the platform's list.
+    /// Prepares a certificate. `chain` is the percent-encoded issuer chain as it is served, valid until `chain_ends`: not
+    /// always the one that was judged, whose authority may have been re-issued. `fetched` is when the vendor last gave the
+    /// platform's list.
     pub fn new(
         verified: &Verified<PckCertificate>,
         chain: HeaderValue,
+        chain_ends: UnixTime,
         fetched: Option<UnixTime>,
         max_age_secs: i64,
     ) -> Self {
         let certificate = verified.certificate();
         let confirmed = fetched.map_or_else(|| "?0".to_owned(), |at| format!("\"{at}\""));
-        let chain_ends = verified
-            .chain()
-            .certificates()
-            .iter()
-            .map(|certificate| certificate.not_after())
-            .min();
         Self {
             digest: certificate.digest(),
             tcbm: value(&verified.tcbm().to_string()),
@@ -91,9 +87,7 @@ impl ReadyPck {
                 .into_boxed_bytes()
                 .into(),
             json: OnceLock::new(),
-            ends: chain_ends.map_or(certificate.not_after(), |ends| {
-                ends.min(certificate.not_after())
-            }),
+            ends: chain_ends.min(certificate.not_after()),
             max_age_secs,
             max_age: value(&format!("max-age={max_age_secs}")),
         }

@@ -5,6 +5,7 @@
 //! which case the QE id becomes a weak name of what the vendor says; and a raw TCB is noted, a few a platform.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::HeaderValue;
 use thim_verify::{
@@ -48,7 +49,7 @@ impl Platforms {
     /// The answer from memory: no disk, no waiting.
     pub fn peek(&self, ask: &PckAsk, now: UnixTime) -> Option<Found> {
         let view = self.views.get(&self.handle(ask)?)?;
-        if view.epoch != self.epoch() {
+        if !view.holds(self.epoch()) {
             return None;
         }
         let ready = view.answer(&ask.raw_tcb)?;
@@ -123,17 +124,19 @@ impl Platforms {
         let handle = self.handle(ask);
         if let Some(handle) = &handle
             && let Some(view) = self.views.get(handle)
-            && view.epoch == self.epoch()
+            && view.holds(self.epoch())
         {
             return Ok(view);
         }
         let failed = |error: StoreError| self.storage(&error);
+        // Before the look-up: a name that moves meanwhile must not keep the view of whose it was.
+        let generation = self.generation.load(Ordering::SeqCst);
         let row = match self.find(ask).await.map_err(failed)? {
             Some(row) => row,
             None => self.first_contact(ask, now).await?,
         };
         let view = match self.load(&row).await.map_err(failed)? {
-            Some((view, generation)) => {
+            Some(view) => {
                 self.keep_view(handle, &view, generation);
                 return Ok(view);
             }
@@ -146,7 +149,7 @@ impl Platforms {
         let Some(handle) = handle else { return };
         self.views.insert(handle.clone(), Arc::clone(view));
         // What was read before a change of the register must not stay after it.
-        if self.generation.load(std::sync::atomic::Ordering::SeqCst) != generation {
+        if self.generation.load(Ordering::SeqCst) != generation {
             self.views.remove(&handle);
         }
     }
@@ -277,10 +280,8 @@ impl Platforms {
         let row = self.store().platform(&id).await.map_err(failed)?;
         let Some(row) = row else { return Err(known) };
         match self.load(&row).await.map_err(failed)? {
-            Some((view, generation)) => {
-                self.keep_view(self.handle(ask), &view, generation);
-                Ok(view)
-            }
+            // Kept by whoever asks next.
+            Some(view) => Ok(view),
             None => Err(known),
         }
     }
@@ -310,19 +311,16 @@ impl Platforms {
         })
     }
 
-    /// Reads a platform and its certificates; the generation of the register they were read in. `None`: it has none.
-    async fn load(
-        &self,
-        row: &PlatformRow,
-    ) -> Result<Option<(Arc<PlatformView>, u64)>, StoreError> {
-        let generation = self.generation.load(std::sync::atomic::Ordering::SeqCst);
+    /// Reads a platform's certificates. `None`: it has none.
+    async fn load(&self, row: &PlatformRow) -> Result<Option<Arc<PlatformView>>, StoreError> {
+        let alive = self.alive(&row.id);
         let epoch = self.epoch();
         let certificates = self.store().pck_certificates(&row.id, false).await?;
         let Some(fmspc) = row.fmspc.filter(|_| !certificates.is_empty()) else {
             return Ok(None);
         };
-        let view = PlatformView::new(row, fmspc, &certificates, epoch);
-        Ok(Some((Arc::new(view), generation)))
+        let view = PlatformView::new(row, fmspc, &certificates, epoch, alive);
+        Ok(Some(Arc::new(view)))
     }
 
     /// Chooses the certificate for a raw TCB, by Intel's rule.
@@ -352,7 +350,7 @@ impl Platforms {
                 if view.choose(raw, index) && index.is_some() && !self.collateral.is_read_only() {
                     let noted = self
                         .store()
-                        .note_raw_tcb(&view.id, ask.qe_id.as_str(), raw, now)
+                        .note_raw_tcb(&view.id, ask.qe_id.as_str(), raw, false, now)
                         .await;
                     if let Err(error) = noted {
                         // The answer is right all the same.
@@ -370,7 +368,8 @@ impl Platforms {
             );
             return Err(refused(Cause::TcbTooLow, text));
         };
-        let ready = match view.ready(index) {
+        // One whose chain has ended since may have another: a re-issued authority.
+        let ready = match view.ready(index).filter(|ready| ready.holds_at(now)) {
             Some(ready) => Arc::clone(ready),
             None => self.prepare(view, index, now).await?,
         };
@@ -429,10 +428,11 @@ impl Platforms {
                     format!("a stored certificate does not verify: {error}"),
                 ),
             })?;
-        let chain = self.chain_header(&verified, now);
+        let (chain, chain_ends) = self.chain_header(&verified, now);
         let ready = Arc::new(ReadyPck::new(
             &verified,
             chain,
+            chain_ends,
             view.fetched,
             self.config.max_age.secs().clamp(1, 86_400),
         ));
@@ -472,12 +472,12 @@ impl Platforms {
         )
     }
 
-    /// The percent-encoded chain to serve, made once an issuing certificate.
+    /// The percent-encoded chain to serve, made once an issuing certificate, and when it ends.
     pub(super) fn chain_header(
         &self,
         verified: &Verified<PckCertificate>,
         now: UnixTime,
-    ) -> HeaderValue {
+    ) -> (HeaderValue, UnixTime) {
         let chain = match verified.chain().holds_at(now) {
             Ok(()) => verified.chain().clone(),
             Err(_) => verified
@@ -485,16 +485,22 @@ impl Platforms {
                 .reissue_valid_at(&self.collateral.issuers.load(), now)
                 .unwrap_or_else(|| verified.chain().clone()),
         };
+        let ends = chain
+            .certificates()
+            .iter()
+            .map(|certificate| certificate.not_after())
+            .min()
+            .expect("a chain has its root");
         let issuer = chain
             .issuer()
             .map_or_else(|| chain.root().digest(), |issuer| issuer.digest());
         if let Some(header) = self.chains.get(&issuer) {
-            return header;
+            return (header, ends);
         }
         let header = HeaderValue::from_str(&chain.to_header_value())
             .unwrap_or_else(|_| HeaderValue::from_static("invalid"));
         self.chains.insert(issuer, header.clone());
-        header
+        (header, ends)
     }
 
     /// A platform was asked for in vain, and the vendor's word is worth keeping.
@@ -504,6 +510,7 @@ impl Platforms {
         refusal: &PlatformRefusal,
         now: UnixTime,
     ) -> Result<(), StoreError> {
+        let _sealed = self.sealer.writing().await;
         let _one_at_a_time = self.admission.lock().await;
         let Some(mut row) = self.store().platform(id).await? else {
             return Ok(());

@@ -2,8 +2,8 @@
 //! is any of it admitted (`spec/intel-pcs-and-pccs.md` section 2.9).
 //!
 //! What it promises. A delivery that is refused changes nothing of what is served. Narrower than PCCS, which stores
-//! what it is given: every signature is verified, nothing expired and nothing older than what is current is taken (an
-//! import takes such to history; a delivery is meant to be served). What fails verification goes to quarantine with
+//! what it is given: every signature is verified; nothing expired, nothing older than what is current and no list that
+//! would be held back is taken (an import takes such to history; a delivery is meant to be served). What fails verification goes to quarantine with
 //! the reason, as everywhere.
 //!
 //! What it does not promise: one transaction. Collateral is admitted first, then platforms, each verified once more
@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use thim_verify::{
-    Artefact, ArtefactKey, Content, Error, Fmspc, Issuers, Listed, RawTcb, Revocation, Tee,
-    UnixTime, Verified, compacted, select_pck, verify,
+    Artefact, ArtefactKey, Content, Error, Fmspc, Issuers, Listed, RawTcb, Tee, UnixTime, Verified,
+    compacted, select_pck, verify,
 };
 
 use super::delivery::{DeliveredCertificates, Delivery};
@@ -24,7 +24,7 @@ use super::registration::{Invalid, Registration};
 use super::{Authority, Imported, PlatformRefusal, Platforms};
 use crate::intake::{self, Gathered, Object};
 use crate::sealing::Purpose;
-use crate::sentinel::{self, Candidate, History, Judgement, Origin, Seen, State};
+use crate::sentinel::{History, Judgement, Origin, Seen, State};
 use crate::store::StoreError;
 use crate::view::Subject;
 
@@ -40,6 +40,9 @@ pub enum DeliveryRefused {
     /// Dated after the clock.
     #[error("{0}")]
     Future(String),
+    /// A revocation list that un-revokes, which is held back: it would not be served.
+    #[error("{0}")]
+    Held(String),
     /// It contradicts itself.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -93,6 +96,10 @@ impl Platforms {
             .map_err(|error| self.storage(&error))?;
         if let Some(refused) = report.refused.first() {
             let text = format!("{}: {}", refused.path, refused.reason);
+            return Err(DeliveryRefused::Raced(text));
+        }
+        if report.held > 0 {
+            let text = format!("{SOURCE}: a revocation list is held back");
             return Err(DeliveryRefused::Raced(text));
         }
         for result in self.import_many(imported, authority, SOURCE, now).await {
@@ -151,7 +158,8 @@ impl Platforms {
                         .map_err(|error| self.storage(&error))?,
                 ),
             };
-            self.stays_current(object, &verified, history, &judged.issuers, now)?;
+            self.stays_current(object, &verified, history, &judged.issuers, now)
+                .await?;
             let in_force = history
                 .editions
                 .iter()
@@ -170,8 +178,8 @@ impl Platforms {
         Ok(judged)
     }
 
-    /// The sentinel's judgement as for an upstream's answer: what is expired or older is not taken.
-    fn stays_current(
+    /// The sentinel's judgement as for an upstream's answer: what is expired, older or to be held back is not taken.
+    async fn stays_current(
         &self,
         object: &Object,
         verified: &Verified<Artefact>,
@@ -180,8 +188,9 @@ impl Platforms {
         now: UnixTime,
     ) -> Result<(), DeliveryRefused> {
         let key = verified.key();
+        let collateral = &self.collateral;
         if let (Some(called), Some((subject, number))) = (object.called, Subject::of(&key)) {
-            let view = self.collateral.view();
+            let view = collateral.view();
             let known = view.called.get(&subject).and_then(|known| match called {
                 "early" => known.early,
                 _ => known.standard,
@@ -191,46 +200,23 @@ impl Platforms {
                 return Err(DeliveryRefused::Older(at(object, &why)));
             }
         }
-        let chain_fault = match verified.chain().holds_at(now) {
-            Ok(()) => None,
-            Err(_) if verified.chain().reissue_valid_at(issuers, now).is_some() => None,
-            Err(error) => Some(error.to_string()),
-        };
-        let candidate = Candidate {
-            seen: Seen {
-                id: verified.id(),
-                issued: verified.issued(),
-                next_update: verified.next_update(),
-                signer_key: verified.chain().signer_key(),
+        let (seen, judgement) = collateral
+            .judge(verified, history, issuers, Origin::Upstream, now)
+            .await
+            .map_err(|error| self.storage(&error))?;
+        let known_as = |seen: &Seen| (seen.id == verified.id()).then_some(seen.state);
+        match judgement {
+            Judgement::Admit {
                 state: State::Held,
-                admitted: now,
-                revoked: serials(verified),
-            },
-            chain_fault,
-            unchecked: verified.revocation() == Revocation::Unchecked
-                && key != ArtefactKey::RootCrl,
-        };
-        let policy = self.collateral.sentinel_policy(key.kind());
-        let known_expired = |serial: &sentinel::Serial| {
-            key == ArtefactKey::RootCrl
-                && issuers.iter().any(|known| {
-                    known.serial() == serial.as_slice() && known.not_after() < verified.issued()
-                })
-        };
-        match sentinel::judge(
-            &candidate,
-            history,
-            Origin::Upstream,
-            now,
-            &policy,
-            &known_expired,
-        ) {
+                cause,
+                ..
+            } => Err(DeliveryRefused::Held(at(object, &cause))),
             Judgement::Admit { state, .. } => {
-                history.insert(Seen {
-                    state,
-                    ..candidate.seen
-                });
+                history.insert(Seen { state, ..seen });
                 Ok(())
+            }
+            Judgement::Known if history.editions.iter().find_map(known_as) == Some(State::Held) => {
+                Err(DeliveryRefused::Held(at(object, &"it is held back")))
             }
             Judgement::Known if verified.next_update() <= now => Err(DeliveryRefused::Expired(at(
                 object,
@@ -431,13 +417,6 @@ impl Judged {
 
 fn at(object: &Object, why: &impl std::fmt::Display) -> String {
     format!("{}: {why}", object.path)
-}
-
-fn serials(artefact: &Artefact) -> Option<std::collections::BTreeSet<sentinel::Serial>> {
-    match artefact.content() {
-        Content::Crl(crl) => Some(crl.serials().map(<[u8]>::to_vec).collect()),
-        Content::EnclaveIdentity(_) | Content::EvaluationNumbers(_) | Content::TcbInfo(_) => None,
-    }
 }
 
 /// Where it came from, for editions, events and quarantine.

@@ -13,6 +13,7 @@ use super::fetching::{Material, rank, refusal_of};
 use super::registering::new_row;
 use super::registration::{EncryptedPpid, Manifest, Registration};
 use super::{Authority, Cause, PlatformRefusal, Platforms, Registered, Updates};
+use crate::sealing::Purpose;
 use crate::sentinel::{Remark, Severity};
 use crate::store::{Batch, PlatformRow, PlatformWrite, StoreError, TimelineRow};
 use crate::upstream::{FetchError, Fill, Lane, PckBy, PckRequest};
@@ -103,8 +104,8 @@ impl Platforms {
         }
         let asked = self.ask_to_keep(registration, manifest).await;
         match asked {
-            Ok(()) => self
-                .drop_manifest(registration, encrypted, now)
+            Ok(ppid_hash) => self
+                .drop_manifest(manifest, ppid_hash, now)
                 .await
                 .map_err(|error| self.storage(&error)),
             Err(refusal) if refusal.cause == Cause::CachedKeysPolicy => {
@@ -122,7 +123,7 @@ impl Platforms {
         &self,
         registration: &Registration,
         manifest: &Manifest,
-    ) -> Result<(), PlatformRefusal> {
+    ) -> Result<Option<String>, PlatformRefusal> {
         let collateral = self.collateral();
         let request = PckRequest {
             pce_id: registration.pce_id,
@@ -135,8 +136,8 @@ impl Platforms {
             let (result, turn) = source.platform(&request, Lane::Miss, last).await;
             collateral.note_upstream(source, turn, &result).await;
             let refusal = match result {
-                // The body is the PPID; the certificates will say the same.
-                Ok(_) => return Ok(()),
+                // The body is the PPID: the vendor's word for whose manifest it was.
+                Ok(fetched) => return Ok(self.told_ppid(&fetched.body)),
                 Err(FetchError::Absent) => PlatformRefusal::new(
                     Cause::VendorRefused,
                     "the upstream has no registration service (404); wanted is the vendor's own",
@@ -168,22 +169,38 @@ impl Platforms {
         self.store().platform_by_material(&hash).await
     }
 
-    /// A manifest that was kept from before has had its day: with it the vendor would be asked the wrong way.
+    /// The keyed hash of the PPID that the vendor answers a registration with: 32 hex digits.
+    fn told_ppid(&self, body: &[u8]) -> Option<String> {
+        let digits = body.trim_ascii().to_ascii_lowercase();
+        let ppid = data_encoding::HEXLOWER.decode(&digits).ok()?;
+        (ppid.len() == 16).then(|| self.identity.keyed(Purpose::Ppid, &ppid))
+    }
+
+    /// A manifest that was kept from before has had its day: with it the vendor would be asked the wrong way. It is
+    /// dropped from the platform that the vendor says it is, or that has this very manifest, whatever the QE id says.
     async fn drop_manifest(
         &self,
-        registration: &Registration,
-        encrypted: &EncryptedPpid,
+        manifest: &Manifest,
+        ppid_hash: Option<String>,
         now: UnixTime,
     ) -> Result<(), StoreError> {
         let _sealed = self.sealer.writing().await;
         let _one_at_a_time = self.admission.lock().await;
-        let Some(mut row) = self.meant(registration, encrypted).await? else {
+        let proven = match &ppid_hash {
+            Some(hash) => self.store().platform_by_ppid(hash).await?,
+            None => None,
+        };
+        let hash = self.material_hash(&Material::Manifest(manifest.clone()));
+        let known = match proven {
+            Some(row) => Some(row),
+            None => self.store().platform_by_material(&hash).await?,
+        };
+        let Some(mut row) = known else {
             return Ok(());
         };
         if row.manifest.is_none() {
             return Ok(());
         }
-        let names = self.store().aliases(&row.id).await?;
         row.manifest = None;
         row.manifest_hash = None;
         let id = row.id.clone();
@@ -200,7 +217,8 @@ impl Platforms {
                 ..Batch::default()
             })
             .await?;
-        self.invalidate(&id, &names).await
+        self.invalidate([id.as_str()]);
+        Ok(())
     }
 
     /// The vendor keeps no keys of this platform, for good: worth a line in its story.
@@ -241,7 +259,6 @@ impl Platforms {
             }
         };
         let id = write.platform.id.clone();
-        let names = self.store().aliases(&id).await?;
         let text = format!(
             "platform {id}: the direct registration by {} is refused. {refusal}",
             authority.name
@@ -254,7 +271,7 @@ impl Platforms {
                 ..Batch::default()
             })
             .await?;
-        self.invalidate(&id, &names).await?;
+        self.invalidate([id.as_str()]);
         Ok(id)
     }
 }

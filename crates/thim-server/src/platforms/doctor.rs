@@ -12,6 +12,10 @@
 //! 5. What somebody wanted for it and did not get: a name that is another's, a direct registration.
 //! 6. Nothing is wrong.
 //!
+//! What a platform runs is what it was last registered with: an open request may name any raw TCB, and must not make a
+//! healthy platform look ill, nor an ill one healthy. Only where nobody ever told one does the newest count that an open
+//! request was served with, and without such the one that was asked with in vain.
+//!
 //! Words are in [`words`]; docs/doctor.md has a paragraph for each cause.
 
 mod words;
@@ -65,6 +69,18 @@ pub struct Known {
     pub timeline: Vec<TimelineRow>,
     /// What verifiers of its quotes ask for.
     pub collateral: Vec<Piece>,
+}
+
+impl Known {
+    /// The raw TCB it runs, as far as anybody's word can be taken for it.
+    fn runs(&self) -> Option<&(RawTcbRow, Gets)> {
+        let told = self
+            .raw_tcbs
+            .iter()
+            .filter(|(row, _)| row.told.is_some())
+            .max_by_key(|(row, _)| row.told);
+        told.or_else(|| self.raw_tcbs.first())
+    }
 }
 
 /// What a raw TCB gets.
@@ -185,13 +201,10 @@ fn unregistered(facts: &Facts) -> Finding {
 
 /// What is wrong with what clients get now.
 fn felt_now(facts: &Facts, known: &Known) -> Option<Finding> {
-    let newest = known.raw_tcbs.first().map(|(row, gets)| (row.tcb, *gets));
-    // Whoever was refused last counts more than whoever was served before.
-    let (raw, gets) = match (known.in_vain, newest) {
-        (Some((raw, Gets::Nothing)), _) => (Some(raw), Gets::Nothing),
-        (_, Some((raw, gets))) => (Some(raw), gets),
-        (Some((raw, gets)), None) => (Some(raw), gets),
-        (None, None) => (None, Gets::Unknown),
+    let runs = known.runs().map(|(row, gets)| (row.tcb, *gets));
+    let (raw, gets) = match runs.or(known.in_vain) {
+        Some((raw, gets)) => (Some(raw), gets),
+        None => (None, Gets::Unknown),
     };
     let chosen = match gets {
         Gets::Certificate(index) => known.certificates.get(index),
@@ -324,19 +337,27 @@ fn register(known: &Known) -> Vec<String> {
     if known.names.is_empty() {
         lines.push("no QE id is its name".to_owned());
     }
+    let got = |gets: &Gets| match gets {
+        Gets::Certificate(index) => known
+            .certificates
+            .get(*index)
+            .map_or_else(String::new, |one| format!("which gets level {}", one.tcbm)),
+        Gets::Nothing => "which gets none".to_owned(),
+        Gets::Unknown => "and there is nothing to choose a level by".to_owned(),
+    };
+    if let Some((raw, gets)) = known.runs()
+        && let Some(told) = raw.told
+    {
+        let (raw, got) = (raw.tcb, got(gets));
+        lines.push(format!("registered with raw TCB {raw} at {told}, {got}"));
+    }
     if let Some((raw, gets)) = known.raw_tcbs.first() {
-        let got = match gets {
-            Gets::Certificate(index) => known
-                .certificates
-                .get(*index)
-                .map_or_else(String::new, |one| format!("and gets level {}", one.tcbm)),
-            Gets::Nothing => "and gets none".to_owned(),
-            Gets::Unknown => "and there is nothing to choose a level by".to_owned(),
-        };
-        lines.push(format!(
-            "last seen with raw TCB {} at {}, {got}",
-            raw.tcb, raw.last
-        ));
+        let (raw, last, got) = (raw.tcb, raw.last, got(gets));
+        lines.push(format!("last seen with raw TCB {raw} at {last}, {got}"));
+    }
+    if let Some((raw, gets)) = &known.in_vain {
+        let got = got(gets);
+        lines.push(format!("last asked for in vain with raw TCB {raw}, {got}"));
     }
     if row.state == PlatformState::Waiting || row.cause != Cause::None {
         lines.extend(

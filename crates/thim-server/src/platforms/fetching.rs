@@ -10,15 +10,14 @@ use thim_verify::{ArtefactKey, Certificate, Content, PceId, RawTcb, UnixTime, pa
 use super::list::{Judged, judge};
 use super::registering::WEAK_NAMES;
 use super::registration::{EncryptedPpid, Manifest, QeId};
-use super::view::Handle;
 use super::{Authority, Cause, PlatformRefusal, PlatformState, Platforms};
 use crate::baseline::Choice;
 use crate::collateral::Ask;
 use crate::sealing::Purpose;
 use crate::sentinel::{Remark, Severity};
 use crate::store::{
-    AliasRow, Batch, Gap, NewPck, PlatformOrigin, PlatformRow, PlatformWrite, Sealed, StoreError,
-    TimelineRow,
+    AliasRow, Batch, Gap, NewPck, NewRawTcb, PlatformOrigin, PlatformRow, PlatformWrite, Sealed,
+    StoreError, TimelineRow,
 };
 use crate::upstream::{FetchError, Fetched, Lane, PckBy, PckRequest};
 
@@ -196,6 +195,12 @@ impl Platforms {
         let judged = self
             .judge(list, fetch.pce_id, &delivered, fetched.at)
             .map_err(|refused| PlatformRefusal::new(refused.cause(), refused.to_string()))?;
+        for (error, der) in &judged.rejected {
+            let kept = self
+                .collateral
+                .quarantine(&fetched.url, None, error, der.clone(), fetched.at);
+            kept.await.map_err(|error| self.storage(&error))?;
+        }
         let admission = Admission {
             judged,
             material: Some((fetch.material.clone(), hash.to_owned())),
@@ -248,10 +253,10 @@ impl Platforms {
         let _sealed = self.sealer.writing().await;
         let _one_at_a_time = self.admission.lock().await;
         let failed = |error: StoreError| self.storage(&error);
-        let Planned { id, batch, handles } = self.plan(admission).await?;
+        let Planned { id, batch } = self.plan(admission).await?;
         self.collateral.commit(&batch).await.map_err(failed)?;
+        self.invalidate(batch.platforms.iter().flat_map(PlatformWrite::touches));
         self.collateral.learn_issuers(batch.certificates);
-        self.invalidate_handles(handles.into_iter());
         Ok(id)
     }
 
@@ -376,14 +381,15 @@ impl Platforms {
             let hash = self.material_hash(&beside);
             self.seal_into(&mut row, &beside, &hash);
         }
-        row.fetched_number = self.collateral.highest_number(now);
         if fetched {
+            row.fetched_number = self.collateral.highest_number(now);
             row.fetched = Some(now);
             row.due = Some(self.next_fetch(&row.id, now));
         }
         let known_before = match &before {
             Some(row) => {
-                let rows = self.store().pck_certificates(&row.id, false).await;
+                // History too: what an older list brings again is no news.
+                let rows = self.store().pck_certificates(&row.id, true).await;
                 rows.map_err(failed)?
             }
             None => Vec::new(),
@@ -417,12 +423,13 @@ impl Platforms {
         if let Some(crl) = self.collateral.pck_crl(judged.ca)
             && let Content::Crl(list) = crl.content()
         {
-            for verified in &judged.certificates {
+            for (verified, new) in judged.certificates.iter().zip(&mut write.certificates) {
                 let certificate = verified.certificate();
                 let news = known_before
                     .iter()
                     .all(|old| old.digest != certificate.digest());
                 if news && list.revokes(certificate.serial()) {
+                    new.revoke(crl.issued());
                     let remark = super::keeping::revoked(
                         &write.platform.id,
                         certificate.digest(),
@@ -469,15 +476,8 @@ impl Platforms {
         if let Some(name) = name.filter(|name| !name.qe_id.is_zero()) {
             self.add_free_name(&mut write, name, &aliases, now).await?;
         }
-        let mut handles: Vec<Handle> = aliases
-            .iter()
-            .chain(&write.aliases)
-            .map(Handle::of)
-            .collect();
-        handles.extend(before.iter().flat_map(Handle::of_materials));
-        handles.extend(Handle::of_materials(&write.platform));
         batch.platforms.push(write);
-        Ok(Planned { id, batch, handles })
+        Ok(Planned { id, batch })
     }
 
     async fn add_free_name(
@@ -506,9 +506,12 @@ impl Platforms {
             strong: name.authority.is_some(),
             since: now,
         });
-        write
-            .raw_tcbs
-            .extend(name.raw_tcb.map(|raw| (name.qe_id.to_string(), raw, now)));
+        write.raw_tcbs.extend(name.raw_tcb.map(|tcb| NewRawTcb {
+            qe_id: name.qe_id.to_string(),
+            tcb,
+            told: name.authority.is_some(),
+            at: now,
+        }));
         if let Some(authority) = &name.authority {
             write.timeline.push(TimelineRow {
                 at: now,
@@ -590,8 +593,6 @@ pub(super) struct Admission {
 pub(super) struct Planned {
     pub id: String,
     pub batch: Batch,
-    /// Whoever asks by one of these is not to be answered from memory any more.
-    pub handles: Vec<Handle>,
 }
 
 /// Takes the note away, whatever became of the flight.

@@ -2,8 +2,9 @@
 //! in PCCS's order and case (`spec/intel-pcs-and-pccs.md` section 2.8).
 //!
 //! What it promises. Memory is bounded by a page, however long the list: it is read, unsealed and sent page by page.
-//! Registrations that are handed over for good are marked so after the last of them is read and before the list ends:
-//! a download that breaks off on the way loses none, where PCCS, which marks first, loses all. A secret that does not
+//! Registrations that are handed over for good are marked so after the connection has taken the last of them, and before
+//! the list ends: who is gone by then, or sees no end of the list, has lost none, where PCCS, which marks first, loses
+//! all. What a network loses after that, nobody here can see. A secret that does not
 //! unseal is an empty text, and logged.
 
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl Platforms {
             now,
             after: 0,
             separator: b'[',
-            ended: false,
+            stage: Stage::Rows,
         };
         Ok(Handed {
             count: span.count,
@@ -90,7 +91,18 @@ struct Reading {
     after: i64,
     /// What stands before the next element.
     separator: u8,
-    ended: bool,
+    stage: Stage,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Rows, and the end with the last of them where nothing is to be marked.
+    Rows,
+    /// All rows are taken: they are marked, and the list ends.
+    Mark,
+    /// Nothing.
+    Ended,
 }
 
 /// PCCS's order of a registration.
@@ -116,31 +128,50 @@ struct CachedElement<'a> {
 }
 
 impl Reading {
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
-        if self.ended {
-            return Ok(None);
+    async fn next(self) -> Result<Option<(Bytes, Self)>, StoreError> {
+        match self.stage {
+            Stage::Rows => self.rows().await.map(Some),
+            Stage::Mark => self.mark().await.map(Some),
+            Stage::Ended => Ok(None),
         }
+    }
+
+    async fn rows(mut self) -> Result<(Bytes, Self), StoreError> {
         let mut page = Vec::new();
         let rows = match self.which.clone() {
             Handover::Cached(fmspcs) => self.cached(&fmspcs, &mut page).await?,
             Handover::Registered { state, .. } => self.registered(state, &mut page).await?,
         };
         if rows < PAGE as usize {
-            if let Handover::Registered { state, keep: false } = self.which
-                && self.span.count > 0
-            {
-                self.platforms
-                    .store()
-                    .registrations_handed_out(state, self.span.last, self.now)
-                    .await?;
-            }
             if self.separator == b'[' {
                 page.push(b'[');
             }
-            page.push(b']');
-            self.ended = true;
+            let consumes = matches!(self.which, Handover::Registered { keep: false, .. });
+            if consumes && self.span.count > 0 {
+                self.stage = Stage::Mark;
+                if page.is_empty() {
+                    return self.mark().await;
+                }
+            } else {
+                page.push(b']');
+                self.stage = Stage::Ended;
+            }
         }
-        Ok(Some((page.into(), self)))
+        Ok((page.into(), self))
+    }
+
+    /// Asked for only when what came before was taken.
+    async fn mark(mut self) -> Result<(Bytes, Self), StoreError> {
+        // The connection sends what it has, and finds out whether anybody is there, before it asks again.
+        tokio::task::yield_now().await;
+        if let Handover::Registered { state, keep: false } = self.which {
+            self.platforms
+                .store()
+                .registrations_handed_out(state, self.span.last, self.now)
+                .await?;
+        }
+        self.stage = Stage::Ended;
+        Ok((Bytes::from_static(b"]"), self))
     }
 
     async fn cached(&mut self, fmspcs: &[Fmspc], page: &mut Vec<u8>) -> Result<usize, StoreError> {

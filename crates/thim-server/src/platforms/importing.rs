@@ -9,10 +9,9 @@ use thim_verify::{Certificate, PckList, RawTcb, UnixTime};
 
 use super::fetching::{Admission, Material, Planned};
 use super::registration::Registration;
-use super::view::Handle;
 use super::{Authority, Cause, PlatformRefusal, Platforms};
 use crate::sealing::Purpose;
-use crate::store::{AliasRow, Batch, PlatformOrigin};
+use crate::store::{AliasRow, Batch, NewRawTcb, PlatformOrigin, PlatformWrite};
 
 /// A platform with its certificates, believed by nobody yet.
 #[derive(Clone, Debug)]
@@ -146,7 +145,7 @@ impl Platforms {
         }
         let qe_id = registration.qe_id;
         if !qe_id.is_zero() {
-            let event = self
+            let moved = self
                 .may_name(
                     &write.platform.id,
                     &qe_id,
@@ -155,7 +154,10 @@ impl Platforms {
                     now,
                 )
                 .await?;
-            planned.batch.events.extend(event);
+            if let Some((event, owner)) = moved {
+                planned.batch.events.push(event);
+                write.bereft.push(owner);
+            }
             write.aliases.push(AliasRow {
                 qe_id: qe_id.to_string(),
                 pce_id: registration.pce_id,
@@ -163,15 +165,14 @@ impl Platforms {
                 strong: true,
                 since: now,
             });
-            planned.handles.push(Handle {
-                name: qe_id.to_string(),
-                pce_id: registration.pce_id,
-            });
         }
         let seen = registration.raw_tcb.into_iter().chain(imported.raw_tcbs);
-        write
-            .raw_tcbs
-            .extend(seen.map(|raw| (qe_id.to_string(), raw, now)));
+        write.raw_tcbs.extend(seen.map(|tcb| NewRawTcb {
+            qe_id: qe_id.to_string(),
+            tcb,
+            told: true,
+            at: now,
+        }));
         Ok(planned)
     }
 
@@ -185,7 +186,6 @@ impl Platforms {
         }
         let mut batch = Batch::default();
         let mut written = Vec::with_capacity(planned.len());
-        let mut handles = Vec::new();
         for (index, one) in planned {
             for (certificate, at) in one.batch.certificates {
                 if batch
@@ -200,12 +200,12 @@ impl Platforms {
             batch.platforms.extend(one.batch.platforms);
             batch.pck_revoked.extend(one.batch.pck_revoked);
             written.push((index, one.id));
-            handles.extend(one.handles);
         }
+        let touched = batch.platforms.iter().flat_map(PlatformWrite::touches);
+        let _changing = self.changing(touched.map(ToOwned::to_owned).collect());
         let stored = self.collateral.commit(&batch).await;
         if stored.is_ok() {
             self.collateral.learn_issuers(batch.certificates);
-            self.invalidate_handles(handles.into_iter());
         }
         if let Err(error) = stored {
             let refusal = self.storage(&error);

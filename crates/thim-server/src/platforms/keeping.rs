@@ -44,7 +44,10 @@ impl Platforms {
         let number = self.collateral.highest_number(now);
         let known = self.highest_number.load(Ordering::SeqCst);
         if number > known && self.collateral.fill() != Fill::Offline {
-            let due = self.store().platforms_recovered(number, now).await?;
+            let due = {
+                let _one_at_a_time = self.admission.lock().await;
+                self.store().platforms_recovered(number, now).await?
+            };
             self.highest_number.store(number, Ordering::SeqCst);
             if due > 0 {
                 let text =

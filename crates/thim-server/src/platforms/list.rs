@@ -5,6 +5,7 @@
 //! quarantined like one that does not verify. Revocation of a leaf is not judged here: the list is history, and which
 //! CRL is in force changes.
 
+use bytes::Bytes;
 use thim_verify::{
     Artefact, Certificate, Error, Fmspc, Issuers, Listed, PceId, PckCa, PckCertificate, PckList,
     Ppid, UnixTime, Verified, verify_pck,
@@ -19,6 +20,8 @@ pub struct Judged {
     pub certificates: Vec<Verified<PckCertificate>>,
     /// The other levels.
     pub gaps: Vec<GapRow>,
+    /// Certificates that do not verify, DER, each with why: for people to look at.
+    pub rejected: Vec<(Error, Bytes)>,
     /// Whose they are.
     pub ppid: Ppid,
     /// Of which family.
@@ -71,12 +74,19 @@ pub fn judge(
     let levels = list.entries.len();
     let mut certificates: Vec<Verified<PckCertificate>> = Vec::new();
     let mut gaps = Vec::new();
+    let mut rejected = Vec::new();
     let mut refused = None;
     for entry in list.entries {
         let verified = match entry.listed {
             Listed::Certificate(certificate) => {
+                let der = Bytes::copy_from_slice(certificate.certificate().der());
                 verify_pck(certificate, delivered, issuers, root_crl, None, now)
                     .and_then(|verified| one_platform(verified, certificates.first(), pce_id))
+                    .inspect_err(|error| {
+                        if rejected.len() < REJECTED {
+                            rejected.push((error.clone(), der));
+                        }
+                    })
             }
             Listed::NotAvailable => {
                 gaps.push(GapRow {
@@ -113,9 +123,13 @@ pub fn judge(
         ca: first.ca(),
         cached_keys: first.configuration().and_then(|flags| flags.cached_keys),
         gaps,
+        rejected,
         certificates,
     })
 }
+
+/// Of a list, at most so many certificates are kept for a look; one says what is wrong with the others.
+const REJECTED: usize = 8;
 
 fn one_platform(
     verified: Verified<PckCertificate>,

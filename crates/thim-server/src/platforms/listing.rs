@@ -1,6 +1,10 @@
 //! A platform's certificates as PCS lists them: for clients of `pckcerts`, another THIM among them.
+//!
+//! A list is verified on its way out, certificate after certificate, which is too much to do again for everybody who asks:
+//! what came of it is kept until the register or what verification rests on has changed, or a certificate in it has ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -24,6 +28,13 @@ pub struct Listed {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long it may be kept.
     pub max_age_secs: i64,
+}
+
+/// A list that was verified, and until when it may be handed out without doing that again.
+pub(super) struct ListedParts {
+    body: Bytes,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    ends: UnixTime,
 }
 
 #[derive(Serialize)]
@@ -120,6 +131,40 @@ impl Platforms {
         row: &PlatformRow,
         now: UnixTime,
     ) -> Result<Option<Listed>, PlatformRefusal> {
+        // Read before the store is: what changes meanwhile leaves behind a list that nobody takes.
+        let generation = self.generation.load(Ordering::SeqCst);
+        let epoch = self.epoch();
+        let kept = self
+            .lists
+            .get(&row.id)
+            .filter(|(of, under, parts)| (*of, *under) == (generation, epoch) && now <= parts.ends);
+        let parts = match kept {
+            Some((_, _, parts)) => parts,
+            None => {
+                let Some((parts, whole)) = self.list_anew(row, now).await? else {
+                    return Ok(None);
+                };
+                let parts = Arc::new(parts);
+                if whole && parts.body.len() <= LIST_BYTES {
+                    let kept = (generation, epoch, Arc::clone(&parts));
+                    self.lists.insert(row.id.clone(), kept);
+                }
+                parts
+            }
+        };
+        Ok(Some(Listed {
+            body: parts.body.clone(),
+            headers: parts.headers.clone(),
+            max_age_secs: self.config.max_age.secs().clamp(1, 86_400),
+        }))
+    }
+
+    /// The list, verified; false beside it where a certificate is missing that may verify another time.
+    async fn list_anew(
+        &self,
+        row: &PlatformRow,
+        now: UnixTime,
+    ) -> Result<Option<(ListedParts, bool)>, PlatformRefusal> {
         let failed = |error: StoreError| self.storage(&error);
         let certificates = self
             .store()
@@ -128,6 +173,8 @@ impl Platforms {
             .map_err(failed)?;
         let mut entries = Vec::with_capacity(certificates.len());
         let mut about = None;
+        let mut ends = UnixTime::MAX;
+        let mut whole = true;
         for certificate in &certificates {
             let pem = self
                 .store()
@@ -138,19 +185,23 @@ impl Platforms {
             // Verified on the way out, as everything is; a revoked one is listed, as the vendor does.
             match self.verified(&pem, certificate.tcbm, now) {
                 Ok(verified) => {
-                    about.get_or_insert_with(|| {
+                    let (_, _, _, chain_ends) = about.get_or_insert_with(|| {
                         let ca = verified.ca().name();
-                        let chain = self.chain_header(&verified, now);
-                        (verified.fmspc().to_string(), ca, chain)
+                        let (chain, chain_ends) = self.chain_header(&verified, now);
+                        (verified.fmspc().to_string(), ca, chain, chain_ends)
                     });
+                    ends = ends.min(*chain_ends);
                 }
                 Err(thim_verify::Error::PckRevoked { .. }) => {}
                 Err(error) => {
                     tracing::error!(platform = row.id, certificate = certificate.digest.short(), error = %error,
                         "a stored certificate does not verify and is not listed");
+                    // What has ended does not come back.
+                    whole &= certificate.not_after < now;
                     continue;
                 }
             }
+            ends = ends.min(certificate.not_after);
             let text = String::from_utf8_lossy(&pem);
             entries.push(Entry {
                 tcb: tcb(&certificate.tcbm),
@@ -168,22 +219,23 @@ impl Platforms {
                 });
             }
         }
-        let Some((fmspc, ca, chain)) = about else {
+        let Some((fmspc, ca, chain, _)) = about else {
             return Ok(None);
         };
         let body = serde_json::to_vec(&entries).unwrap_or_default();
         let value = |text: &str| {
             HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
         };
-        Ok(Some(Listed {
+        let parts = ListedParts {
             body: body.into(),
             headers: vec![
                 (SGX_PCK_CERTIFICATE_ISSUER_CHAIN, chain),
                 (SGX_FMSPC, value(&fmspc)),
                 (SGX_PCK_CERTIFICATE_CA_TYPE, value(ca)),
             ],
-            max_age_secs: self.config.max_age.secs().clamp(1, 86_400),
-        }))
+            ends,
+        };
+        Ok(Some((parts, whole)))
     }
 }
 
@@ -203,3 +255,7 @@ pub(super) const ALL_BUT_UNRESERVED: &percent_encoding::AsciiSet = &NON_ALPHANUM
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+/// Lists kept, some 60 KB each: platforms are asked for whole lists now and then, by another cache and by tools.
+pub(super) const LISTS: usize = 256;
+/// Four times what a vendor's list has; a larger one is made anew each time.
+const LIST_BYTES: usize = 256 * 1024;

@@ -30,8 +30,9 @@ pub mod registration;
 mod view;
 mod waiting;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use http::HeaderValue;
 use quick_cache::sync::Cache;
@@ -54,7 +55,7 @@ use crate::collateral::Collateral;
 use crate::duration::Span;
 use crate::flight::Flights;
 use crate::sealing::{IdentityKey, Sealer};
-use crate::store::{AliasRow, Store, StoreError};
+use crate::store::{Store, StoreError};
 use view::{Handle, PlatformView};
 
 /// `[platforms]`.
@@ -90,8 +91,12 @@ pub struct Platforms {
     views: Cache<Handle, Arc<PlatformView>>,
     // Rises with every change of the register: a view that was read before one is not kept after it.
     generation: AtomicU64,
+    // Whether what views say of a platform still holds. One flag for all views of it, by whatever they are asked.
+    alive: std::sync::Mutex<HashMap<String, Weak<AtomicBool>>>,
     levels: Cache<Fmspc, (u64, Arc<Verified<Artefact>>)>,
     chains: Cache<Digest, HeaderValue>,
+    // By platform: whole lists, each of one generation of the register and one epoch.
+    lists: Cache<String, (u64, u64, Arc<listing::ListedParts>)>,
     refusals: Cache<Digest, (PlatformRefusal, UnixTime)>,
     sightings: Cache<Handle, Sighting>,
     refused_registrations: Cache<Handle, Sighting>,
@@ -186,8 +191,10 @@ impl Platforms {
             config,
             admission: tokio::sync::Mutex::default(),
             generation: AtomicU64::new(0),
+            alive: std::sync::Mutex::default(),
             levels: Cache::new(FMSPCS),
             chains: Cache::new(CHAINS),
+            lists: Cache::new(listing::LISTS),
             refusals: Cache::new(REMEMBERED),
             sightings: Cache::new(REMEMBERED),
             refused_registrations: Cache::new(REMEMBERED),
@@ -235,33 +242,59 @@ impl Platforms {
         self.collateral.selection_epoch.load(Ordering::SeqCst)
     }
 
-    /// Lets nobody be answered from what was known before a change of these platforms.
-    async fn invalidate(&self, platform: &str, before: &[AliasRow]) -> Result<(), StoreError> {
-        let after = self.store().aliases(platform).await?;
-        let row = self.store().platform(platform).await?;
-        let handles = before.iter().chain(&after).map(Handle::of);
-        self.invalidate_handles(handles.chain(row.iter().flat_map(Handle::of_materials)));
-        Ok(())
-    }
-
-    /// Lets nobody be answered by these handles from what was known before a change.
-    fn invalidate_handles(&self, handles: impl Iterator<Item = Handle>) {
+    /// Lets nobody be answered from what was known of these platforms before a change. No disk, no waiting, no failure:
+    /// it is called right after a commit, and a caller who went away has not gone in between.
+    fn invalidate<'a>(&self, platforms: impl IntoIterator<Item = &'a str>) {
         self.generation.fetch_add(1, Ordering::SeqCst);
-        for handle in handles {
-            self.views.remove(&handle);
+        {
+            let mut alive = self
+                .alive
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            for platform in platforms {
+                if let Some(flag) = alive.remove(platform).and_then(|flag| flag.upgrade()) {
+                    flag.store(false, Ordering::SeqCst);
+                }
+            }
         }
         self.refusals.clear();
+    }
+
+    /// Invalidates these when it goes out of scope: at the end of the change, or when the caller hangs up in the middle.
+    fn changing(&self, platforms: Vec<String>) -> Changing<'_> {
+        Changing {
+            register: self,
+            platforms,
+        }
+    }
+
+    /// The flag of a platform's views, true until the platform changes. To be had before what the views say is read.
+    fn alive(&self, platform: &str) -> Arc<AtomicBool> {
+        let mut alive = self
+            .alive
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(flag) = alive.get(platform).and_then(Weak::upgrade) {
+            return flag;
+        }
+        // Views that went out of memory leave their flags behind.
+        if alive.len() > 2 * self.config.ready + 1024 {
+            alive.retain(|_, flag| flag.strong_count() > 0);
+        }
+        let flag = Arc::new(AtomicBool::new(true));
+        alive.insert(platform.to_owned(), Arc::downgrade(&flag));
+        flag
     }
 
     /// Forgets a platform: names, certificates, story and secrets. False where there is none.
     pub async fn forget(&self, id: &str, by: &str, now: UnixTime) -> Result<bool, StoreError> {
         let _one_at_a_time = self.admission.lock().await;
-        let names = self.store().aliases(id).await?;
         let hashes = self.store().platform(id).await?;
+        let changing = self.changing(vec![id.to_owned()]);
         if !self.store().forget_platform(id).await? {
             return Ok(false);
         }
-        self.invalidate(id, &names).await?;
+        drop(changing);
         for name in hashes
             .iter()
             .flat_map(|row| [&row.enc_ppid_hash, &row.manifest_hash])
@@ -299,6 +332,19 @@ impl Platforms {
             retry_after_secs: Some(RETRY_SECS),
             ..PlatformRefusal::new(Cause::Storage, "the store cannot be read or written")
         }
+    }
+}
+
+/// A change of some platforms, on its way into the store.
+struct Changing<'a> {
+    register: &'a Platforms,
+    platforms: Vec<String>,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.register
+            .invalidate(self.platforms.iter().map(String::as_str));
     }
 }
 

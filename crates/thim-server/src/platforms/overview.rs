@@ -267,11 +267,11 @@ impl Platforms {
                 (seen, gets)
             })
             .collect();
-        // Whoever was served since has told the newer story.
-        let served = raw_tcbs.first().map(|(seen, _)| seen.last);
+        // Whoever was served or registered since has told the newer story.
+        let known = raw_tcbs.first().map(|(seen, _)| seen.last);
         let in_vain = sighting
             .filter(|sighting| sighting.refusal.cause == Cause::TcbTooLow)
-            .filter(|sighting| served.is_none_or(|served| served <= sighting.at))
+            .filter(|sighting| known.is_none_or(|known| known <= sighting.at))
             .and_then(|sighting| sighting.raw_tcb)
             .map(|raw| (raw, chooser.gets(&raw)));
         Ok(Known {

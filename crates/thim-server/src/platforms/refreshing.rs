@@ -121,6 +121,8 @@ impl Platforms {
         let until = Instant::now() + patience;
         let since = clock.now();
         let failed = |error| RefreshRefused::Platform(self.storage(&error));
+        // Whoever writes a platform's row meanwhile would write back when it was due before.
+        let changing = self.admission.lock().await;
         let total = if fmspcs.is_empty() {
             self.store().platforms_make_due(None, since).await
         } else {
@@ -135,6 +137,7 @@ impl Platforms {
             Ok(total)
         }
         .map_err(failed)?;
+        drop(changing);
         let mut refused: Option<PlatformRefusal> = None;
         let mut vendor_is_there = true;
         while vendor_is_there

@@ -67,11 +67,21 @@ impl Platforms {
         updates: Updates,
         now: UnixTime,
     ) -> Result<Registered, PlatformRefusal> {
-        let result = self
-            .take_registration(&registration, authority, updates, now)
-            .await;
-        self.note_registration(&registration, &result, now);
-        result
+        // In a task of its own: a host that hangs up leaves nothing half done.
+        let (this, authority) = (Arc::clone(self), authority.clone());
+        let task = tokio::spawn(async move {
+            let result = this
+                .take_registration(&registration, &authority, updates, now)
+                .await;
+            this.note_registration(&registration, &result, now);
+            result
+        });
+        task.await.unwrap_or_else(|_| {
+            Err(PlatformRefusal::new(
+                Cause::Storage,
+                "the registration broke off",
+            ))
+        })
     }
 
     async fn take_registration(
@@ -121,6 +131,7 @@ impl Platforms {
                     // A host that starts while the vendor is silent finds everything as it left it; nothing changes hands.
                     (Err(refusal), Some(row))
                         if refusal.cause.state() == PlatformState::Waiting
+                            && registration.manifest.is_none()
                             && row.fmspc.is_some()
                             && self.was_seen(&row, registration).await.map_err(failed)? =>
                     {
@@ -139,6 +150,7 @@ impl Platforms {
                             .registration_done(
                                 registration.qe_id.as_str(),
                                 &registration.pce_id.to_string(),
+                                &self.told_apart(registration),
                             )
                             .await
                             .map_err(failed)?;
@@ -163,7 +175,7 @@ impl Platforms {
         }
         if let Some(raw) = registration.raw_tcb {
             self.store()
-                .note_raw_tcb(&id, registration.qe_id.as_str(), raw, now)
+                .note_raw_tcb(&id, registration.qe_id.as_str(), raw, true, now)
                 .await
                 .map_err(failed)?;
         }
@@ -245,7 +257,18 @@ impl Platforms {
         authority: &Authority,
         now: UnixTime,
     ) -> Result<String, PlatformRefusal> {
-        // A platform whose PPID is known is found by what the list says; one that is not may be this.
+        // A platform whose PPID is known is found by what the list says. One that is not may be this, if it was registered
+        // with the same, or the vendor has said no to what it was registered with, or an administrator says so.
+        let hash = self.material_hash(material);
+        let same = |row: &PlatformRow| {
+            [&row.manifest_hash, &row.enc_ppid_hash]
+                .into_iter()
+                .flatten()
+                .any(|own| *own == hash)
+        };
+        let named = named.filter(|row| {
+            row.ppid_hash.is_some() || same(row) || is_given_up(row) || authority.may_move
+        });
         let unproven = named.as_ref().filter(|row| row.ppid_hash.is_none());
         let result = self
             .fetch_in_time(Fetch {
@@ -299,7 +322,6 @@ impl Platforms {
                 None => new_row(&hash, registration.pce_id, now),
             },
         };
-        let names = self.store().aliases(&row.id).await?;
         self.seal_into(&mut row, material, &hash);
         self.seal_rest(&mut row, registration);
         let mut write = self.failed(&mut row, refusal, now).await?;
@@ -317,7 +339,7 @@ impl Platforms {
                 ..Batch::default()
             })
             .await?;
-        self.invalidate(&id, &names).await?;
+        self.invalidate([id.as_str()]);
         Ok(id)
     }
 
@@ -442,6 +464,14 @@ impl Platforms {
         }
     }
 
+    /// What tells registrations without a name apart: two machines with an all-zero QE id are two.
+    fn told_apart(&self, registration: &Registration) -> String {
+        match material(registration) {
+            Ok(material) if registration.qe_id.is_zero() => self.material_hash(&material),
+            _ => String::new(),
+        }
+    }
+
     /// Puts a registration where PCCS's tools collect it, as PCCS writes it: a manifest stands alone.
     pub(super) async fn enqueue(
         &self,
@@ -455,6 +485,7 @@ impl Platforms {
         let _sealed = self.sealer.writing().await;
         self.store()
             .queue_registration(&NewRegistration {
+                material: self.told_apart(registration),
                 qe_id: registration.qe_id.to_string(),
                 pce_id: registration.pce_id.to_string(),
                 cpu_svn: raw.map(|raw| raw.cpu_svn.to_string()).unwrap_or_default(),
@@ -482,6 +513,7 @@ impl Platforms {
         now: UnixTime,
     ) -> Result<(), PlatformRefusal> {
         let failed = |error: StoreError| self.storage(&error);
+        let _sealed = self.sealer.writing().await;
         let _one_at_a_time = self.admission.lock().await;
         let known = self
             .store()
@@ -502,13 +534,15 @@ impl Platforms {
             }
         }
         let strong = authority.is_some();
-        let event = self.may_name(platform, qe_id, pce_id, authority, now).await;
+        let moved = self
+            .may_name(platform, qe_id, pce_id, authority, now)
+            .await;
         let row = self.store().platform(platform).await.map_err(failed)?;
         let Some(row) = row else {
             return Err(PlatformRefusal::new(Cause::Busy, "it was just forgotten"));
         };
-        let event = match event {
-            Ok(event) => event,
+        let moved = match moved {
+            Ok(moved) => moved,
             Err(refusal) => {
                 // Whoever wonders why this platform has no name finds it in its story.
                 if let Some(authority) = authority
@@ -548,19 +582,18 @@ impl Platforms {
                 text: format!("registered by {}", authority.name),
             });
         }
-        self.collateral
-            .commit(&Batch {
-                events: event.into_iter().collect(),
-                platforms: vec![write],
-                ..Batch::default()
-            })
-            .await
-            .map_err(failed)?;
-        self.invalidate(platform, &[]).await.map_err(failed)
+        let mut batch = Batch::default();
+        if let Some((event, owner)) = moved {
+            batch.events.push(event);
+            write.bereft.push(owner);
+        }
+        let _changing = self.changing(write.touches().map(ToOwned::to_owned).collect());
+        batch.platforms.push(write);
+        self.collateral.commit(&batch).await.map_err(failed)
     }
 
-    /// May this QE id become a name of a proven platform? Where it was another's and moves, the event that tells so.
-    /// To be asked and acted on under one lock.
+    /// May this QE id become a name of a proven platform? Where it was another's and moves, the event that tells so and
+    /// whose it was. To be asked and acted on under one lock.
     pub(super) async fn may_name(
         &self,
         platform: &str,
@@ -568,7 +601,7 @@ impl Platforms {
         pce_id: PceId,
         authority: Option<&Authority>,
         now: UnixTime,
-    ) -> Result<Option<NewEvent>, PlatformRefusal> {
+    ) -> Result<Option<(NewEvent, String)>, PlatformRefusal> {
         let failed = |error: StoreError| self.storage(&error);
         let known = self
             .store()
@@ -583,8 +616,8 @@ impl Platforms {
             .platform(&known.platform)
             .await
             .map_err(failed)?;
-        let proven = owner.is_some_and(|owner| owner.ppid_hash.is_some());
-        let yields = authority.is_some() && (!known.strong || !proven);
+        let yields =
+            authority.is_some() && (!known.strong || owner.as_ref().is_none_or(is_given_up));
         let may_move = authority.is_some_and(|authority| authority.may_move);
         let by = authority.map_or("an open request", |authority| authority.name.as_str());
         if !yields && !may_move {
@@ -605,7 +638,8 @@ impl Platforms {
             known.platform
         );
         let remark = Remark::new("platform.alias-moved", Severity::Warning, text);
-        Ok(Some(crate::admission::event(now, remark, None, None)))
+        let event = crate::admission::event(now, remark, None, None);
+        Ok(Some((event, known.platform)))
     }
 
     /// Fetches what verifiers of this family's quotes will ask for: TCB infos, CRLs and identities.
@@ -669,6 +703,16 @@ impl Platforms {
             )
         })
     }
+}
+
+/// Nothing proves whose platform this is, and what it was registered with is of no use: whoever comes with something
+/// better may be it. One that waits for the vendor's answer is not given up.
+fn is_given_up(row: &PlatformRow) -> bool {
+    row.ppid_hash.is_none()
+        && matches!(
+            row.state,
+            PlatformState::NeedsManifest | PlatformState::Refused
+        )
 }
 
 /// What a registration can be fetched with.

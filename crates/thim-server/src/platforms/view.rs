@@ -1,40 +1,22 @@
 //! What is kept in memory of a platform that is being asked for: its levels, which of them answers which raw TCB, and
 //! the answers. Readers take no lock that a writer holds for longer than a pointer takes.
 //!
-//! A view belongs to one state of the store and one selection epoch; when either moves on, it is made anew.
+//! A view belongs to one state of its platform and one selection epoch; when either moves on, it is made anew.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use thim_verify::{Digest, Fmspc, PceId, RawTcb, UnixTime};
 
 use super::answer::ReadyPck;
-use crate::store::{AliasRow, PckRow, PlatformRow};
+use crate::store::{PckRow, PlatformRow};
 
 /// What a platform is asked for by: its QE id in upper case, or, where that says nothing, the keyed hash of an encrypted PPID.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Handle {
     pub name: String,
     pub pce_id: PceId,
-}
-
-impl Handle {
-    /// What a platform of this name is asked for by.
-    pub fn of(alias: &AliasRow) -> Self {
-        Self {
-            name: alias.qe_id.clone(),
-            pce_id: alias.pce_id,
-        }
-    }
-
-    /// What a platform is asked for by where its QE id says nothing.
-    pub fn of_materials(row: &PlatformRow) -> impl Iterator<Item = Self> + use<> {
-        let pce_id = row.pce_id;
-        [row.enc_ppid_hash.clone(), row.manifest_hash.clone()]
-            .into_iter()
-            .flatten()
-            .map(move |name| Self { name, pce_id })
-    }
 }
 
 /// One platform, ready to be asked. A fleet of these is kept in memory, so it has no more than answers need.
@@ -44,6 +26,7 @@ pub(crate) struct PlatformView {
     pub pce_id: PceId,
     pub fetched: Option<UnixTime>,
     pub epoch: u64,
+    alive: Arc<AtomicBool>,
     /// Levels of the served certificates, in the order of the vendor's list.
     pub levels: Box<[RawTcb]>,
     certificates: Box<[Slot]>,
@@ -57,13 +40,21 @@ struct Slot {
 }
 
 impl PlatformView {
-    pub fn new(row: &PlatformRow, fmspc: Fmspc, certificates: &[PckRow], epoch: u64) -> Self {
+    /// `alive` was had before the row and the certificates were read.
+    pub fn new(
+        row: &PlatformRow,
+        fmspc: Fmspc,
+        certificates: &[PckRow],
+        epoch: u64,
+        alive: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             id: row.id.clone(),
             fmspc,
             pce_id: row.pce_id,
             fetched: row.fetched,
             epoch,
+            alive,
             levels: certificates.iter().map(|row| row.tcbm).collect(),
             certificates: certificates
                 .iter()
@@ -74,6 +65,11 @@ impl PlatformView {
                 .collect(),
             chosen: ArcSwap::default(),
         }
+    }
+
+    /// Whether what it says still holds: nothing of the platform has changed, nor what certificates are chosen by.
+    pub fn holds(&self, epoch: u64) -> bool {
+        self.epoch == epoch && self.alive.load(Ordering::SeqCst)
     }
 
     /// The answer for a raw TCB, if it has been given before.

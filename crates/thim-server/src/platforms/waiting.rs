@@ -36,7 +36,8 @@ impl Platforms {
                 .await
                 .map_err(failed)?,
         };
-        if not_available || !fetches {
+        // A known platform keeps what it has; what waited for it is not lost, a tool finds it.
+        if not_available || !fetches || named.is_some() {
             let state = if not_available {
                 "not-available"
             } else {
@@ -99,7 +100,7 @@ impl Platforms {
                 ..Batch::default()
             })
             .await?;
-        self.invalidate(&id, &[]).await?;
+        self.invalidate([id.as_str()]);
         Ok(id)
     }
 }

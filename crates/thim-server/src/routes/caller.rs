@@ -10,6 +10,7 @@ use super::own::Service;
 use super::problem::{ProblemResponse, problem};
 use super::receive::{self, Unread};
 use crate::access::{Act, Caller, Denied, Dialect};
+use crate::platforms::Authority;
 
 /// Who asks, if they may.
 pub fn admit(service: &Service, request: &Request, act: Act) -> Result<Caller, ProblemResponse> {
@@ -47,9 +48,17 @@ fn judge(service: &Service, request: &Request, act: Act) -> Result<Caller, Denie
     )
 }
 
+/// Whose word it is. Giving one platform's name to another is a right of its own.
+pub fn authority(caller: &Caller) -> Authority {
+    Authority {
+        name: caller.name.clone(),
+        may_move: caller.may(Act::ManagePlatforms),
+    }
+}
+
 /// The whole body, if it is no longer than `limit_bytes`.
 pub async fn body(request: Request, limit_bytes: usize) -> Result<Bytes, ProblemResponse> {
-    receive::whole(request.into_body(), limit_bytes)
+    receive::whole(request.into_body(), limit_bytes, receive::BODY_TIME)
         .await
         .map_err(|unread| match unread {
             Unread::Broken => problem(
@@ -61,6 +70,11 @@ pub async fn body(request: Request, limit_bytes: usize) -> Result<Bytes, Problem
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "The body is too long",
                 format!("the limit is {limit_bytes} bytes"),
+            ),
+            Unread::TooSlow => problem(
+                StatusCode::REQUEST_TIMEOUT,
+                "The body did not arrive",
+                "it took too long",
             ),
         })
 }

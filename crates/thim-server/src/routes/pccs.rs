@@ -17,12 +17,14 @@ use thim_verify::{Fmspc, UnixTime};
 use super::front::Body;
 use super::own::Service;
 use super::query::{Invalid, Name, Query};
-use super::{answer, pck, receive};
+use super::{answer, caller, pck, receive};
 use crate::access::{Act, Caller, Dialect};
 use crate::collateral::Refusal;
 use crate::platforms::policy::Policy;
 use crate::platforms::registration::{self, Registration};
-use crate::platforms::{Authority, DeliveryRefused, Handover, RefreshRefused, Updates, delivery};
+use crate::platforms::{
+    Cause, DeliveryRefused, Handover, PlatformRefusal, RefreshRefused, Updates, delivery,
+};
 use crate::store::StoreError;
 
 /// A path of PCCS's own.
@@ -139,7 +141,7 @@ where
         }
     };
     let body = if target.changes(&head.method) {
-        match receive::whole(body, service.body_limit_bytes).await {
+        match receive::whole(body, service.body_limit_bytes, receive::BODY_TIME).await {
             Ok(body) => body,
             Err(unread) => return unread.render(),
         }
@@ -224,7 +226,7 @@ async fn register(
     .map_err(|invalid| unreadable(&invalid))?;
     service
         .platforms
-        .register(registration, &authority(caller), updates, now)
+        .register(registration, &caller::authority(caller), updates, now)
         .await
         .map_err(|refused| pck::refusal(&refused))?;
     Ok(successful())
@@ -261,15 +263,26 @@ async fn deliver(
     caller: &Caller,
     now: UnixTime,
 ) -> Outcome {
+    let keeps_names = keeps_names(&Query::parse(head.uri.query())).map_err(wrong)?;
     let delivery = delivery::read(json(head, body), version).map_err(|refused| match refused {
         delivery::Refused::Invalid(invalid) => unreadable(&invalid),
         delivery::Refused::RootsDiffer { .. } => unverified(&refused.to_string()),
     })?;
+    let mut authority = caller::authority(caller);
+    authority.may_move &= !keeps_names;
     service
         .platforms
-        .deliver(delivery, &authority(caller), now)
+        .deliver(delivery, &authority, now)
         .await
-        .map_err(|refused| delivery_refused(&refused))?;
+        .map_err(|refused| match &refused {
+            // Nothing is wrong with the token.
+            DeliveryRefused::Platform(platform)
+                if keeps_names && platform.cause == Cause::QeIdTaken =>
+            {
+                kept_name(platform)
+            }
+            _ => delivery_refused(&refused),
+        })?;
     Ok(successful())
 }
 
@@ -333,11 +346,12 @@ async fn policies(service: &Service, head: &Parts) -> Outcome {
     Ok(text(policies.join(",")))
 }
 
-/// Whose word it is. Giving one platform's name to another is a right of its own.
-fn authority(caller: &Caller) -> Authority {
-    Authority {
-        name: caller.name.clone(),
-        may_move: caller.may(Act::ManagePlatforms),
+/// `names`: `keep` refuses a name that is another's, also to those who may move it.
+fn keeps_names(query: &Query<'_>) -> Result<bool, Invalid> {
+    match query.get(Name::Names)? {
+        None => Ok(false),
+        Some("keep") => Ok(true),
+        Some(_) => Err(invalid("names", "wanted keep, or no names")),
     }
 }
 
@@ -500,6 +514,16 @@ fn storage(service: &Service, error: &StoreError) -> Response<Body> {
     later(response, answer::RETRY_SECS)
 }
 
+/// A name that is another's, where names are to stay.
+fn kept_name(refusal: &PlatformRefusal) -> Response<Body> {
+    refused(
+        StatusCode::BAD_REQUEST,
+        answer::INVALID,
+        refusal.cause.name(),
+        &refusal.detail,
+    )
+}
+
 fn delivery_refused(refusal: &DeliveryRefused) -> Response<Body> {
     let detail = refusal.to_string();
     let bad = |token| refused(StatusCode::BAD_REQUEST, answer::INVALID, token, &detail);
@@ -507,6 +531,7 @@ fn delivery_refused(refusal: &DeliveryRefused) -> Response<Body> {
         DeliveryRefused::Conflict(_) => bad("conflict"),
         DeliveryRefused::Expired(_) => bad("expired"),
         DeliveryRefused::Future(_) => bad("future"),
+        DeliveryRefused::Held(_) => bad("held"),
         DeliveryRefused::Invalid(invalid) => unreadable(invalid),
         DeliveryRefused::Older(_) => bad("older"),
         DeliveryRefused::Platform(platform) => pck::refusal(platform),
@@ -672,6 +697,21 @@ mod tests {
                 expected,
                 "{query}"
             );
+        }
+    }
+
+    #[test]
+    fn names_stay_where_that_is_wanted() {
+        for (query, expected) in [
+            ("", Some(false)),
+            ("names=keep", Some(true)),
+            ("names=", None),
+            ("names=Keep", None),
+            ("names=move", None),
+            ("names[a]=keep", None),
+        ] {
+            let found = keeps_names(&Query::parse(Some(query)));
+            assert_eq!(found.ok(), expected, "{query}");
         }
     }
 }

@@ -284,7 +284,7 @@ where
     };
     let (head, body) = request.into_parts();
     if matches!(target.endpoint, Endpoint::InPath(_)) && ask.encrypted_ppid.is_none() {
-        let body = receive::whole(body, EPPID_BODY_BYTES)
+        let body = receive::whole(body, EPPID_BODY_BYTES, receive::BODY_TIME)
             .await
             .map_err(|error| Failure::Answered(error.render()))?;
         ask.encrypted_ppid = eppid(&body).map_err(Failure::Invalid)?;
@@ -345,9 +345,13 @@ where
                 service.clock.now_millis(),
             )
             .map_err(|denied| Failure::Answered(answer::denied(&denied)))?;
-        let body = receive::whole(request.into_body(), service.body_limit_bytes)
-            .await
-            .map_err(|error| Failure::Answered(error.render()))?;
+        let body = receive::whole(
+            request.into_body(),
+            service.body_limit_bytes,
+            receive::BODY_TIME,
+        )
+        .await
+        .map_err(|error| Failure::Answered(error.render()))?;
         let wanted: Wanted = serde_json::from_slice(&body).map_err(|_| {
             Failure::Invalid(Invalid {
                 name: "body",

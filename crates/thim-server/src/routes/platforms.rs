@@ -22,9 +22,9 @@ use super::answer;
 use super::caller;
 use super::own::{Answer, Service, limit, parsed, refuse_in_the_past};
 use super::problem::{ProblemResponse, problem};
-use crate::access::{Act, Caller};
+use crate::access::Act;
 use crate::platforms::registration::{Invalid, Registration};
-use crate::platforms::{Authority, Cause, PlatformRefusal, Updates, Which, is_id};
+use crate::platforms::{Cause, PlatformRefusal, Updates, Which, is_id};
 use crate::store::{PlatformFilter, PlatformRow, StoreError};
 use crate::upstream::Fill;
 
@@ -137,6 +137,7 @@ async fn register(
         registration,
         updates,
         direct,
+        keep_names,
     } = read(&body).map_err(|invalid| {
         problem(
             StatusCode::BAD_REQUEST,
@@ -150,7 +151,8 @@ async fn register(
     let now = service.clock.now();
     // A task of its own: whoever hangs up does not leave it half done.
     let done = tokio::spawn(async move {
-        let authority = authority(&caller);
+        let mut authority = caller::authority(&caller);
+        authority.may_move &= !keep_names;
         let platforms = &service.platforms;
         if direct {
             platforms
@@ -265,6 +267,7 @@ struct Asked {
     registration: Registration,
     updates: Updates,
     direct: bool,
+    keep_names: bool,
 }
 
 /// Reads a registration. Field by field, since what a parser says of a wrong value may quote it.
@@ -273,6 +276,7 @@ fn read(body: &[u8]) -> Result<Asked, Invalid> {
     struct How {
         update: Option<serde_json::Value>,
         direct: Option<serde_json::Value>,
+        keep_names: Option<serde_json::Value>,
     }
     let registration = Registration::from_json(body)?;
     let unreadable = |_| Invalid::new("body", "wanted an object");
@@ -288,11 +292,13 @@ fn read(body: &[u8]) -> Result<Asked, Invalid> {
         Some(Some("all")) => Updates::All,
         Some(_) => return Err(Invalid::new("update", "wanted standard, early or all")),
     };
-    let direct = match how.direct {
-        None => false,
-        Some(serde_json::Value::Bool(direct)) => direct,
-        Some(_) => return Err(Invalid::new("direct", "wanted true or false")),
+    let flag = |name: &str, value: Option<serde_json::Value>| match value {
+        None => Ok(false),
+        Some(serde_json::Value::Bool(flag)) => Ok(flag),
+        Some(_) => Err(Invalid::new(name, "wanted true or false")),
     };
+    let direct = flag("direct", how.direct)?;
+    let keep_names = flag("keep_names", how.keep_names)?;
     if direct {
         for (name, missing) in [
             ("platform_manifest", registration.manifest.is_none()),
@@ -308,6 +314,7 @@ fn read(body: &[u8]) -> Result<Asked, Invalid> {
         registration,
         updates,
         direct,
+        keep_names,
     })
 }
 
@@ -337,14 +344,6 @@ fn refuse_offline(service: &Service) -> Result<(), ProblemResponse> {
         ));
     }
     Ok(())
-}
-
-/// Whose word it is. Giving one platform's name to another is a right of its own.
-fn authority(caller: &Caller) -> Authority {
-    Authority {
-        name: caller.name.clone(),
-        may_move: caller.may(Act::ManagePlatforms),
-    }
 }
 
 /// Why there is no answer.
@@ -438,7 +437,7 @@ fn status(refusal: &PlatformRefusal) -> StatusCode {
 }
 
 /// Those of [`RegisterRequest`].
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "qe_id",
     "pce_id",
     "cpu_svn",
@@ -447,6 +446,7 @@ const FIELDS: [&str; 8] = [
     "platform_manifest",
     "update",
     "direct",
+    "keep_names",
 ];
 
 #[cfg(test)]
@@ -478,6 +478,7 @@ mod tests {
             (r#","update":"""#, "update"),
             (r#","update":1"#, "update"),
             (r#","direct":"true""#, "direct"),
+            (r#","keep_names":1"#, "keep_names"),
             (r#","manifest":"5ec2e7""#, "body"),
             (r#","qe_id":7"#, "qe_id"),
         ] {

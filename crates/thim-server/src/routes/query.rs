@@ -36,6 +36,8 @@ pub enum Name {
     Fmspc,
     /// `1` reads without consuming.
     Keep,
+    /// `keep` lets nobody take over a name.
+    Names,
     /// A platform's PCE.
     PceId,
     /// A platform's PCESVN, little endian.
@@ -65,7 +67,7 @@ pub struct Invalid {
     pub why: String,
 }
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "api-version",
     "ca",
     "clientid",
@@ -74,6 +76,7 @@ const NAMES: [&str; 17] = [
     "encrypted_ppid",
     "fmspc",
     "keep",
+    "names",
     "pceid",
     "pcesvn",
     "platform",

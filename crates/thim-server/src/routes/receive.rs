@@ -1,5 +1,5 @@
-//! Reading a request's body whole, up to a limit, with PCCS's answer where it is too long; and letting a body go that
-//! nobody reads, so that its sender gets to see why.
+//! Reading a request's body whole, up to a limit and within a time, with PCCS's answer where it is too long or too slow;
+//! and letting a body go that nobody reads, so that its sender gets to see why.
 
 use std::time::Duration;
 
@@ -20,10 +20,12 @@ pub enum Unread {
         /// The limit.
         limit_bytes: usize,
     },
+    /// It did not arrive in time.
+    TooSlow,
 }
 
-/// The whole body, at most `limit_bytes` of it.
-pub async fn whole<B>(body: B, limit_bytes: usize) -> Result<Bytes, Unread>
+/// The whole body, at most `limit_bytes` of it, which has `limit_time` to arrive: mostly [`BODY_TIME`].
+pub async fn whole<B>(body: B, limit_bytes: usize, limit_time: Duration) -> Result<Bytes, Unread>
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -34,13 +36,16 @@ where
         return Err(Unread::TooLong { limit_bytes });
     }
     let mut body = Box::pin(body);
-    match Limited::new(body.as_mut(), limit_bytes).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let read = Limited::new(body.as_mut(), limit_bytes).collect();
+    match tokio::time::timeout(limit_time, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             leave(body);
             Err(Unread::TooLong { limit_bytes })
         }
-        Err(_) => Err(Unread::Broken),
+        Ok(Err(_)) => Err(Unread::Broken),
+        // Whoever has sent nothing for so long gets no more time: the connection ends with the answer.
+        Err(_) => Err(Unread::TooSlow),
     }
 }
 
@@ -72,7 +77,7 @@ where
 }
 
 impl Unread {
-    /// PCCS's 413, or 400 for a body that broke off.
+    /// PCCS's 413, 400 for a body that broke off, or 408.
     pub fn render(self) -> Response<Body> {
         match self {
             Self::Broken => answer::plain(
@@ -88,11 +93,74 @@ impl Unread {
                     &format!("the body may have {limit_bytes} bytes"),
                 )),
             ),
+            Self::TooSlow => answer::plain(
+                StatusCode::REQUEST_TIMEOUT,
+                "Request Timeout",
+                Some(answer::cause("too-slow", "the body did not arrive in time")),
+            ),
         }
     }
 }
 
+/// For a body, all of it. PCCS gives a whole request 15 s; 2 MiB over a line of 1 Mbit/s take 17. Whoever sends nothing
+/// holds a connection for no longer.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
 /// Some times the longest body that is taken: who is a little over the limit hears so.
 const LEFT_BYTES: usize = 16 * 1024 * 1024;
 /// 16 MiB at 30 Mbit/s.
 const LEFT_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream::{self, Stream, StreamExt};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    type Piece = Result<Frame<Bytes>, Infallible>;
+
+    fn piece(text: &'static str) -> Piece {
+        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    async fn read(
+        pieces: impl Stream<Item = Piece> + Send + 'static,
+        limit_time: Duration,
+    ) -> Result<Bytes, Unread> {
+        whole(StreamBody::new(pieces), 8, limit_time).await
+    }
+
+    #[tokio::test]
+    async fn a_body_has_a_length_and_a_time() {
+        let eight = || stream::iter([piece("four"), piece("more")]);
+        let silent = || stream::pending::<Piece>();
+        for limit_time in [Duration::ZERO, BODY_TIME] {
+            let nine = eight().chain(stream::iter([piece("x")]));
+            assert_eq!(read(eight(), limit_time).await, Ok("fourmore".into()));
+            assert_eq!(
+                read(nine, limit_time).await,
+                Err(Unread::TooLong { limit_bytes: 8 })
+            );
+        }
+        assert_eq!(read(silent(), Duration::ZERO).await, Err(Unread::TooSlow));
+        let cut_short = eight().chain(silent());
+        assert_eq!(read(cut_short, Duration::ZERO).await, Err(Unread::TooSlow));
+        // The whole body has a time, not each piece of it.
+        let trickle = stream::repeat(()).then(|()| async {
+            tokio::task::yield_now().await;
+            piece("")
+        });
+        let short = Duration::from_millis(5);
+        assert_eq!(read(trickle, short).await, Err(Unread::TooSlow));
+        let statuses = [
+            Unread::TooLong { limit_bytes: 8 },
+            Unread::Broken,
+            Unread::TooSlow,
+        ]
+        .map(|why| why.render().status().as_u16());
+        assert_eq!(statuses, [413, 400, 408]);
+    }
+}

@@ -229,6 +229,7 @@ mod tests {
 
     fn registration(qe_id: &str, manifest: u8, at: i64) -> NewRegistration {
         NewRegistration {
+            material: String::new(),
             qe_id: qe_id.to_owned(),
             pce_id: "0000".to_owned(),
             cpu_svn: String::new(),

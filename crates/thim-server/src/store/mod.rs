@@ -31,7 +31,7 @@ pub use platform_rows::{
     AliasRow, Gap, GapRow, PckRow, PlatformFilter, PlatformOrigin, PlatformRow, RawTcbRow,
     RegistrationRow, Sealed, TimelineRow,
 };
-pub use platforms::{NewPck, NewRegistration, PlatformWrite};
+pub use platforms::{NewPck, NewRawTcb, NewRegistration, PlatformWrite};
 pub use read::{EditionFilter, EditionRow, Event, KeyRow, TransitionRow};
 pub use sealed::{Resealed, SealedColumn};
 pub use tokens::{TokenRow, TokenWrite};

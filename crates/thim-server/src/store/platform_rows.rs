@@ -118,7 +118,7 @@ pub struct PckRow {
     pub admitted: UnixTime,
     /// Where it came from.
     pub source: String,
-    /// When another took its place.
+    /// Since when another of its level is served.
     pub retired: Option<UnixTime>,
     /// `thisUpdate` of the CRL that names it.
     pub revoked: Option<UnixTime>,
@@ -165,6 +165,8 @@ pub struct RawTcbRow {
     pub first: UnixTime,
     /// Last seen.
     pub last: UnixTime,
+    /// When a registration or an import last told it; `None` where open requests alone have brought it.
+    pub told: Option<UnixTime>,
 }
 
 /// A line of a platform's story.
@@ -347,7 +349,7 @@ impl Store {
         row.as_ref().map(alias).transpose()
     }
 
-    /// A platform's certificates, retired ones with `history`, in the order of the vendor's list.
+    /// A platform's certificates, retired ones with `history`, in the order of the vendor's newest list.
     pub async fn pck_certificates(
         &self,
         platform: &str,
@@ -355,7 +357,7 @@ impl Store {
     ) -> Result<Vec<PckRow>, StoreError> {
         let rows = sqlx::query(
             "SELECT digest, tcbm, serial, ca, not_after, admitted, source, retired, revoked FROM pck_certificate \
-             WHERE platform = $1 AND (retired IS NULL OR $2 = 1) ORDER BY rowid",
+             WHERE platform = $1 AND (retired IS NULL OR $2 = 1) ORDER BY place, rowid",
         )
         .bind(platform)
         .bind(i64::from(history))
@@ -405,7 +407,7 @@ impl Store {
     /// Raw TCBs a platform was seen with, the newest first.
     pub async fn raw_tcbs(&self, platform: &str) -> Result<Vec<RawTcbRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT qe_id, tcb, first, last FROM raw_tcb WHERE platform = $1 ORDER BY last DESC, tcb",
+            "SELECT qe_id, tcb, first, last, told FROM raw_tcb WHERE platform = $1 ORDER BY last DESC, tcb",
         )
         .bind(platform)
         .fetch_all(&self.reader)
@@ -417,6 +419,9 @@ impl Store {
                     tcb: parsed(row, "tcb")?,
                     first: time(row.try_get("first")?),
                     last: time(row.try_get("last")?),
+                    told: Some(row.try_get("told")?)
+                        .filter(|told| *told > 0)
+                        .map(time),
                 })
             })
             .collect()
@@ -437,34 +442,6 @@ impl Store {
                     state: parsed(row, "state")?,
                     cause: parsed(row, "cause")?,
                     text: row.try_get("text")?,
-                })
-            })
-            .collect()
-    }
-
-    /// Registrations in `state` (`new` or `not-available`), oldest first, at most `limit`.
-    pub async fn registrations(
-        &self,
-        state: &str,
-        limit: u32,
-    ) -> Result<Vec<RegistrationRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT seq, qe_id, pce_id, cpu_svn, pce_svn, enc_ppid, manifest FROM registration WHERE state = $1 ORDER BY seq LIMIT $2",
-        )
-        .bind(state)
-        .bind(i64::from(limit))
-        .fetch_all(&self.reader)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(RegistrationRow {
-                    seq: row.try_get("seq")?,
-                    qe_id: row.try_get("qe_id")?,
-                    pce_id: row.try_get("pce_id")?,
-                    cpu_svn: row.try_get("cpu_svn")?,
-                    pce_svn: row.try_get("pce_svn")?,
-                    enc_ppid: row.try_get::<Option<Vec<u8>>, _>("enc_ppid")?.map(Sealed),
-                    manifest: row.try_get::<Option<Vec<u8>>, _>("manifest")?.map(Sealed),
                 })
             })
             .collect()

@@ -19,14 +19,16 @@ pub struct PlatformWrite {
     pub merged: Option<String>,
     /// Names it is asked for by, added or moved here.
     pub aliases: Vec<AliasRow>,
-    /// Certificates; one of a level retires the others of that level.
+    /// Certificates in the order of the vendor's list; of a level the newest is served, the others are history.
     pub certificates: Vec<NewPck>,
     /// Levels without a certificate, in place of those known; `None` leaves them.
     pub gaps: Option<Vec<GapRow>>,
-    /// Raw TCBs it was seen with: (QE id, raw TCB, when).
-    pub raw_tcbs: Vec<(String, RawTcb, UnixTime)>,
+    /// Raw TCBs it was seen with.
+    pub raw_tcbs: Vec<NewRawTcb>,
     /// Lines of its story.
     pub timeline: Vec<TimelineRow>,
+    /// Platforms that lose one of the names above.
+    pub bereft: Vec<String>,
 }
 
 impl PlatformWrite {
@@ -40,8 +42,30 @@ impl PlatformWrite {
             gaps: None,
             raw_tcbs: Vec::new(),
             timeline: Vec::new(),
+            bereft: Vec::new(),
         }
     }
+
+    /// The platforms of which something changes.
+    pub fn touches(&self) -> impl Iterator<Item = &str> {
+        [self.platform.id.as_str()]
+            .into_iter()
+            .chain(self.merged.as_deref())
+            .chain(self.bereft.iter().map(String::as_str))
+    }
+}
+
+/// A raw TCB a platform was seen with.
+#[derive(Debug)]
+pub struct NewRawTcb {
+    /// Under which QE id.
+    pub qe_id: String,
+    /// The raw TCB.
+    pub tcb: RawTcb,
+    /// True where a registration or an import told it; an open request may make up any.
+    pub told: bool,
+    /// When.
+    pub at: UnixTime,
 }
 
 /// A certificate to insert. Only a verified one becomes this.
@@ -54,9 +78,11 @@ pub struct NewPck {
     issuer_key: Digest,
     serial: String,
     ca: &'static str,
+    not_before: UnixTime,
     not_after: UnixTime,
     admitted: UnixTime,
     source: String,
+    revoked: Option<UnixTime>,
 }
 
 impl NewPck {
@@ -81,10 +107,17 @@ impl NewPck {
             issuer_key: issuer.spki_digest(),
             serial: data_encoding::HEXLOWER.encode(certificate.serial()),
             ca: verified.ca().name(),
+            not_before: certificate.not_before(),
             not_after: certificate.not_after(),
             admitted: at,
             source: source.to_owned(),
+            revoked: None,
         }
+    }
+
+    /// Says that a list of `this_update` names it: it takes nobody's place then.
+    pub fn revoke(&mut self, this_update: UnixTime) {
+        self.revoked = Some(this_update);
     }
 
     /// Its level.
@@ -101,6 +134,8 @@ impl NewPck {
 /// What a tool is to collect.
 #[derive(Debug)]
 pub struct NewRegistration {
+    /// A keyed hash that tells those without a QE id apart; else empty.
+    pub material: String,
     /// Upper case.
     pub qe_id: String,
     /// 4 upper hex digits.
@@ -142,7 +177,7 @@ impl Store {
         loop {
             let done = sqlx::query(
                 "UPDATE platform SET due = $2 WHERE id IN (SELECT id FROM platform WHERE fetched_number < $1 \
-                 AND (fetched IS NOT NULL OR fetched_number > 0) AND (due IS NULL OR due > $2) \
+                 AND (due IS NULL OR due > $2) \
                  AND (manifest IS NOT NULL OR enc_ppid IS NOT NULL) LIMIT $3)",
             )
             .bind(i64::from(number))
@@ -173,30 +208,31 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Notes a raw TCB. The oldest of a platform make room.
+    /// Notes a raw TCB; `told` by a registration, or else brought by an open request. Of a platform's the oldest make
+    /// room, those first that nobody told.
     pub async fn note_raw_tcb(
         &self,
         platform: &str,
         qe_id: &str,
         tcb: RawTcb,
+        told: bool,
         now: UnixTime,
     ) -> Result<(), StoreError> {
-        // Two statements and no transaction: that the oldest make room may wait for the next one.
-        insert_raw_tcb(
-            &mut *self.writer.acquire().await?,
-            platform,
-            qe_id,
+        let new = NewRawTcb {
+            qe_id: qe_id.to_owned(),
             tcb,
-            now,
-        )
-        .await
+            told,
+            at: now,
+        };
+        // Two statements and no transaction: that the oldest make room may wait for the next one.
+        insert_raw_tcb(&mut *self.writer.acquire().await?, platform, &new).await
     }
 
     /// Puts a registration into the queue; the same one again is new again.
     pub async fn queue_registration(&self, row: &NewRegistration) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO registration (qe_id, pce_id, cpu_svn, pce_svn, enc_ppid, manifest, state, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (qe_id, pce_id, cpu_svn, pce_svn) DO UPDATE SET \
+            "INSERT INTO registration (qe_id, pce_id, cpu_svn, pce_svn, enc_ppid, manifest, state, at, material) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (qe_id, pce_id, cpu_svn, pce_svn, material) DO UPDATE SET \
              enc_ppid = excluded.enc_ppid, manifest = excluded.manifest, state = excluded.state, at = excluded.at",
         )
         .bind(&row.qe_id)
@@ -207,6 +243,7 @@ impl Store {
         .bind(row.manifest.as_deref())
         .bind(row.state)
         .bind(row.at.secs())
+        .bind(&row.material)
         .execute(&self.writer)
         .await?;
         // What was handed over goes first; a flood of made-up registrations then pushes out its own oldest rows.
@@ -220,30 +257,16 @@ impl Store {
         Ok(())
     }
 
-    /// These were handed over: what they held is not kept.
-    pub async fn registrations_handed_over(
-        &self,
-        upto: i64,
-        state: &str,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "UPDATE registration SET state = 'handed-over', enc_ppid = NULL, manifest = NULL WHERE state = $1 AND seq <= $2",
-        )
-        .bind(state)
-        .bind(upto)
-        .execute(&self.writer)
-        .await?;
-        Ok(())
-    }
-
     /// A registration was fetched and is no more to be collected.
-    pub async fn registration_done(&self, qe_id: &str, pce_id: &str) -> Result<(), StoreError> {
+    pub async fn registration_done(&self, qe_id: &str, pce_id: &str,
+        material: &str) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE registration SET state = 'handed-over', enc_ppid = NULL, manifest = NULL \
-             WHERE qe_id = $1 AND pce_id = $2 AND state = 'new'",
+             WHERE qe_id = $1 AND pce_id = $2 AND material = $3 AND state = 'new'",
         )
         .bind(qe_id)
         .bind(pce_id)
+        .bind(material)
         .execute(&self.writer)
         .await?;
         Ok(())
@@ -324,8 +347,8 @@ pub(super) async fn apply(
         .execute(&mut **tx)
         .await?;
     }
-    for new in &write.certificates {
-        insert_certificate(tx, &row.id, new).await?;
+    for (place, new) in (0_i64..).zip(&write.certificates) {
+        insert_certificate(tx, &row.id, place, new).await?;
     }
     if let Some(gaps) = &write.gaps {
         sqlx::query("DELETE FROM pck_gap WHERE platform = $1")
@@ -344,8 +367,8 @@ pub(super) async fn apply(
             .await?;
         }
     }
-    for (qe_id, tcb, at) in &write.raw_tcbs {
-        insert_raw_tcb(tx, &row.id, qe_id, *tcb, *at).await?;
+    for new in &write.raw_tcbs {
+        insert_raw_tcb(tx, &row.id, new).await?;
     }
     for line in &write.timeline {
         sqlx::query("INSERT INTO platform_timeline (platform, at, state, cause, text) VALUES ($1, $2, $3, $4, $5)")
@@ -386,24 +409,21 @@ pub(super) async fn mark(
     Ok(())
 }
 
+/// Puts a certificate into the history of its level, and in the place of the one that is served if it is better. So an
+/// older list, replayed by an upstream or imported late, takes nothing back.
 async fn insert_certificate(
     tx: &mut Transaction<'_, Sqlite>,
     platform: &str,
+    place: i64,
     new: &NewPck,
 ) -> Result<(), StoreError> {
+    // Retired at first. What is known keeps what was learnt of it; only its place is that of this list.
     sqlx::query(
-        "UPDATE pck_certificate SET retired = $4 WHERE platform = $1 AND tcbm = $2 AND digest <> $3 AND retired IS NULL",
-    )
-    .bind(platform)
-    .bind(new.tcbm.to_string())
-    .bind(new.digest.to_string())
-    .bind(new.admitted.secs())
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query(
-        "INSERT INTO pck_certificate (platform, digest, tcbm, pem, issuer, issuer_key, serial, ca, not_after, admitted, source) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
-         ON CONFLICT (platform, digest) DO UPDATE SET retired = NULL, pem = excluded.pem",
+        "INSERT INTO pck_certificate (platform, digest, tcbm, pem, issuer, issuer_key, serial, ca, place, not_before, \
+         not_after, admitted, source, retired, revoked) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $12, $14) \
+         ON CONFLICT (platform, digest) DO UPDATE SET place = excluded.place, pem = excluded.pem, \
+         revoked = COALESCE(pck_certificate.revoked, excluded.revoked)",
     )
     .bind(platform)
     .bind(new.digest.to_string())
@@ -413,9 +433,35 @@ async fn insert_certificate(
     .bind(new.issuer_key.to_string())
     .bind(&new.serial)
     .bind(new.ca)
+    .bind(place)
+    .bind(new.not_before.secs())
     .bind(new.not_after.secs())
     .bind(new.admitted.secs())
     .bind(&new.source)
+    .bind(new.revoked.map(UnixTime::secs))
+    .execute(&mut **tx)
+    .await?;
+    // Of it and the one that is served: one that no list names, then the younger, then the one that is served already.
+    let best: Option<String> = sqlx::query_scalar(
+        "SELECT digest FROM pck_certificate WHERE platform = $1 AND tcbm = $2 AND (digest = $3 OR retired IS NULL) \
+         ORDER BY revoked IS NOT NULL, not_before DESC, retired IS NOT NULL LIMIT 1",
+    )
+    .bind(platform)
+    .bind(new.tcbm.to_string())
+    .bind(new.digest.to_string())
+    .fetch_optional(&mut **tx)
+    .await?;
+    if best.is_none_or(|best| best != new.digest.to_string()) {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE pck_certificate SET retired = CASE WHEN digest = $3 THEN NULL ELSE $4 END \
+         WHERE platform = $1 AND tcbm = $2 AND (digest = $3 OR retired IS NULL)",
+    )
+    .bind(platform)
+    .bind(new.tcbm.to_string())
+    .bind(new.digest.to_string())
+    .bind(new.admitted.secs())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -424,6 +470,10 @@ async fn insert_certificate(
 async fn forget(connection: &mut SqliteConnection, id: &str) -> Result<bool, StoreError> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     for statement in [
+        "DELETE FROM registration WHERE EXISTS (SELECT 1 FROM platform_alias a WHERE a.platform = $1 \
+         AND a.qe_id = registration.qe_id AND a.pce_id = registration.pce_id)",
+        "DELETE FROM registration WHERE material <> '' AND material IN (SELECT enc_ppid_hash FROM platform WHERE id = $1 \
+         UNION SELECT manifest_hash FROM platform WHERE id = $1)",
         "DELETE FROM platform_alias WHERE platform = $1",
         "DELETE FROM pck_certificate WHERE platform = $1",
         "DELETE FROM pck_gap WHERE platform = $1",
@@ -443,23 +493,22 @@ async fn forget(connection: &mut SqliteConnection, id: &str) -> Result<bool, Sto
 async fn insert_raw_tcb(
     connection: &mut SqliteConnection,
     platform: &str,
-    qe_id: &str,
-    tcb: RawTcb,
-    now: UnixTime,
+    new: &NewRawTcb,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO raw_tcb (platform, qe_id, tcb, first, last) VALUES ($1, $2, $3, $4, $4) \
-         ON CONFLICT (platform, qe_id, tcb) DO UPDATE SET last = excluded.last",
+        "INSERT INTO raw_tcb (platform, qe_id, tcb, first, last, told) VALUES ($1, $2, $3, $4, $4, $5) \
+         ON CONFLICT (platform, qe_id, tcb) DO UPDATE SET last = excluded.last, told = MAX(raw_tcb.told, excluded.told)",
     )
     .bind(platform)
-    .bind(qe_id)
-    .bind(tcb.to_string())
-    .bind(now.secs())
+    .bind(&new.qe_id)
+    .bind(new.tcb.to_string())
+    .bind(new.at.secs())
+    .bind(if new.told { new.at.secs() } else { 0 })
     .execute(&mut *connection)
     .await?;
     sqlx::query(
         "DELETE FROM raw_tcb WHERE platform = $1 AND rowid IN \
-         (SELECT rowid FROM raw_tcb WHERE platform = $1 ORDER BY last DESC, rowid DESC LIMIT -1 OFFSET $2)",
+         (SELECT rowid FROM raw_tcb WHERE platform = $1 ORDER BY told DESC, last DESC, rowid DESC LIMIT -1 OFFSET $2)",
     )
     .bind(platform)
     .bind(RAW_TCBS)
@@ -468,7 +517,8 @@ async fn insert_raw_tcb(
     Ok(())
 }
 
-/// A platform has one raw TCB at a time and a handful in its life; GETs may make up more.
+/// A platform has one raw TCB at a time and a handful in its life; open requests may make up more, in place of one
+/// another.
 const RAW_TCBS: i64 = 32;
 /// Years of a platform's story.
 const TIMELINE_ROWS: i64 = 200;

@@ -139,7 +139,8 @@ CREATE TABLE IF NOT EXISTS platform_alias (
 );
 CREATE INDEX IF NOT EXISTS platform_alias_by_platform ON platform_alias (platform);
 
--- The vendor's answers for a platform: every PCK certificate ever admitted. One row of a TCBm is not retired.
+-- The vendor's answers for a platform: every PCK certificate ever admitted. One row of a TCBm at most is not retired:
+-- the one that is served.
 CREATE TABLE IF NOT EXISTS pck_certificate (
   platform   TEXT NOT NULL,
   digest     TEXT NOT NULL,           -- SHA-256 of the DER
@@ -149,10 +150,12 @@ CREATE TABLE IF NOT EXISTS pck_certificate (
   issuer_key TEXT NOT NULL,           -- SHA-256 of its SubjectPublicKeyInfo
   serial     TEXT NOT NULL,           -- lower hex
   ca         TEXT NOT NULL,
+  place      BIGINT NOT NULL,         -- in the newest list that had it, from 0: Intel's selection depends on the order
+  not_before BIGINT NOT NULL,
   not_after  BIGINT NOT NULL,
   admitted   BIGINT NOT NULL,
   source     TEXT NOT NULL,
-  retired    BIGINT,                  -- when another took its place
+  retired    BIGINT,                  -- since when another of its TCBm is served; of one that came too late, since it came
   revoked    BIGINT,                  -- thisUpdate of the PCK CRL that names it, as last judged
   PRIMARY KEY (platform, digest)
 );
@@ -168,13 +171,14 @@ CREATE TABLE IF NOT EXISTS pck_gap (
   PRIMARY KEY (platform, tcbm)
 );
 
--- Raw TCBs a platform was seen with; the oldest make room.
+-- Raw TCBs a platform was seen with; the oldest make room, those first that open requests alone have brought.
 CREATE TABLE IF NOT EXISTS raw_tcb (
   platform TEXT NOT NULL,
   qe_id    TEXT NOT NULL,
   tcb      TEXT NOT NULL,             -- 36 upper hex digits
   first    BIGINT NOT NULL,
   last     BIGINT NOT NULL,
+  told     BIGINT NOT NULL DEFAULT 0, -- when a registration or an import last told it; 0: none did
   PRIMARY KEY (platform, qe_id, tcb)
 );
 
@@ -200,7 +204,8 @@ CREATE TABLE IF NOT EXISTS registration (
   manifest BLOB,                      -- sealed
   state    TEXT NOT NULL,             -- 'new', 'not-available' or 'handed-over'
   at       BIGINT NOT NULL,
-  UNIQUE (qe_id, pce_id, cpu_svn, pce_svn)
+  material TEXT NOT NULL DEFAULT '', -- keyed hash that tells those with an all-zero QE id apart; else ''
+  UNIQUE (qe_id, pce_id, cpu_svn, pce_svn, material)
 );
 CREATE INDEX IF NOT EXISTS registration_by_state ON registration (state, seq);
 

@@ -325,12 +325,14 @@ impl Source {
             let turn = match &result {
                 Ok(_)
                 | Err(
+                    // One that refuses our key answers, and has the rest for us all the same.
                     FetchError::Absent
+                    | FetchError::KeyRefused { .. }
                     | FetchError::Refused { .. }
                     | FetchError::Retired
                     | FetchError::Throttled { .. },
                 ) => self.breaker().succeeded(),
-                Err(FetchError::KeyRefused { .. } | FetchError::Unavailable { .. }) => {
+                Err(FetchError::Unavailable { .. }) => {
                     self.breaker().failed(self.clock.now_millis())
                 }
                 Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,

@@ -54,7 +54,7 @@ pub async fn register(
             registration.pce_id.to_string(),
         );
         let outcome = match &register {
-            Register::Service(client) => send(client, &registration, direct, update)?,
+            Register::Service(client) => send(client, &request(&registration, direct, update))?,
             Register::Store(platforms, clock) => {
                 let (by, now) = (authority(true), clock.now());
                 let updates = update.updates();
@@ -122,14 +122,8 @@ fn line(outcome: &Outcome) -> String {
 pub type Sent = Result<(String, String, bool), String>;
 
 /// Has a service register it. The inner error is its no.
-pub fn send(
-    client: &Client,
-    registration: &Registration,
-    direct: bool,
-    update: Update,
-) -> Result<Sent, String> {
-    let request = request(registration, direct, update);
-    match remote::register(client, &request) {
+pub fn send(client: &Client, request: &RegisterRequest) -> Result<Sent, String> {
+    match remote::register(client, request) {
         Ok(report) => Ok(Ok((report.platform, report.state, report.fetched))),
         // A token that is not good is no answer about a platform.
         Err(ClientError::Problem(problem)) if !matches!(problem.status, 401 | 403) => {
@@ -143,7 +137,7 @@ pub fn send(
 }
 
 /// A registration as it goes over the wire.
-fn request(registration: &Registration, direct: bool, update: Update) -> RegisterRequest {
+pub fn request(registration: &Registration, direct: bool, update: Update) -> RegisterRequest {
     RegisterRequest {
         qe_id: registration.qe_id.to_string(),
         pce_id: registration.pce_id.to_string(),
@@ -156,6 +150,7 @@ fn request(registration: &Registration, direct: bool, update: Update) -> Registe
         platform_manifest: registration.manifest.as_ref().map(Manifest::to_hex_upper),
         update: Some(update.name().to_owned()),
         direct,
+        keep_names: false,
     }
 }
 

@@ -30,6 +30,7 @@ fn seen(tcb: &str, gets: Gets) -> (RawTcbRow, Gets) {
         tcb: raw(tcb),
         first: NOW,
         last: NOW,
+        told: None,
     };
     (row, gets)
 }
@@ -163,10 +164,22 @@ fn a_platform_that_wants_nothing_is_healthy_and_each_fact_alone_is_its_cause() {
     );
     assert_eq!(
         known(|known| known.in_vain = Some((raw("0000"), Gets::Nothing))),
-        Cause::TcbTooLow
+        Cause::None,
+        "anybody may ask with anything"
     );
     assert_eq!(
-        known(|known| known.in_vain = Some((raw("0000"), Gets::Certificate(1)))),
+        known(|known| {
+            known.raw_tcbs.clear();
+            known.in_vain = Some((raw("0000"), Gets::Nothing));
+        }),
+        Cause::TcbTooLow,
+        "nothing else is known"
+    );
+    assert_eq!(
+        known(|known| {
+            known.raw_tcbs.clear();
+            known.in_vain = Some((raw("0000"), Gets::Certificate(1)));
+        }),
         Cause::None,
         "what was refused then is served now"
     );
@@ -197,6 +210,45 @@ fn a_platform_that_wants_nothing_is_healthy_and_each_fact_alone_is_its_cause() {
             why: "so it is".to_owned(),
         };
         assert_eq!(known(|known| known.gaps.push(gap)), cause);
+    }
+}
+
+#[test]
+fn what_was_last_registered_counts_and_not_what_open_requests_make_up() {
+    let told = |tcb: &str, gets, at: i64| {
+        let (row, gets) = seen(tcb, gets);
+        let told = Some(NOW.plus_secs(at));
+        (RawTcbRow { told, ..row }, gets)
+    };
+    let fine = Gets::Certificate(1);
+    for (rows, expected) in [
+        // The newest first.
+        (
+            vec![seen("0200", Gets::Nothing), told("0100", fine, -2)],
+            Cause::None,
+        ),
+        (
+            vec![seen("0200", fine), told("0000", Gets::Nothing, -2)],
+            Cause::TcbTooLow,
+        ),
+        // Somebody asked again with what it ran before.
+        (
+            vec![told("0100", fine, -2), told("0000", Gets::Nothing, -1)],
+            Cause::TcbTooLow,
+        ),
+        (
+            vec![told("0000", Gets::Nothing, -2), told("0100", fine, -1)],
+            Cause::None,
+        ),
+        (vec![seen("0000", Gets::Nothing)], Cause::TcbTooLow),
+    ] {
+        let mut known = healthy();
+        known.raw_tcbs = rows.clone();
+        known.in_vain = Some((raw("0001"), Gets::Nothing));
+        let found = diagnose(&facts(Some(known)));
+        assert_eq!(found.cause, expected.name(), "{rows:?}");
+        let vain = format!("in vain with raw TCB {}", raw("0001"));
+        assert!(found.evidence.iter().any(|line| line.contains(&vain)));
     }
 }
 

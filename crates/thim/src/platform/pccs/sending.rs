@@ -1,12 +1,15 @@
 //! The database to a running service. Collateral goes through its import, so that expired and older material becomes
 //! history there. Each platform then goes as one `PUT platformcollateral`, with the TCB info that the service itself
 //! holds for its family, else the database's: what the service holds is neither expired nor older than what it holds.
+//! Names that are another's stay so, as in a store: whoever may move them does it one by one.
 
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use serde_json::value::RawValue;
-use thim_client::{Client, ImportFile, ImportReport, ImportRequest, PccsAnswer, Refused};
+use thim_client::{
+    Client, ImportFile, ImportReport, ImportRequest, PccsAnswer, Refused, RegisterRequest,
+};
 use thim_server::intake::pccs_db::{PccsDatabase, PccsPlatform, PccsReport, SignedRow};
 use thim_verify::{Certificate, Fmspc, Listed};
 
@@ -182,7 +185,7 @@ fn send_platform(
     };
     let body = body(&platform.imported, fmspc, &family.tcb_info, &family.issuers).map_err(text)?;
     let answer = client
-        .put_pccs("/sgx/certification/v4/platformcollateral", &body)
+        .put_pccs("/sgx/certification/v4/platformcollateral?names=keep", &body)
         .map_err(text)?;
     refusal(&answer)
 }
@@ -207,7 +210,11 @@ async fn send_waiting(
                     continue;
                 }
             };
-            match registering::send(client, &waiting.registration, false, Update::Standard)? {
+            let request = RegisterRequest {
+                keep_names: true,
+                ..registering::request(&waiting.registration, false, Update::Standard)
+            };
+            match registering::send(client, &request)? {
                 Ok(_) => report.waiting += 1,
                 Err(reason) => report.refuse(Refused {
                     path: waiting.place,

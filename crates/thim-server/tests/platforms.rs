@@ -64,7 +64,12 @@ async fn registrar(fleet: &Fleet) -> String {
                 })),
         )
         .await;
-    assert!(created.status < 300, "{} {}", created.status, created.text());
+    assert!(
+        created.status < 300,
+        "{} {}",
+        created.status,
+        created.text()
+    );
     token
 }
 
@@ -110,7 +115,10 @@ async fn register(fleet: &Fleet, platform: &SimPlatform) -> Answer {
 
 fn chain(answer: &Answer) -> Vec<Certificate> {
     let text = answer.header("SGX-PCK-Certificate-Issuer-Chain");
-    assert!(text.ends_with("%0A"), "QCNL cuts what does not end in an escape");
+    assert!(
+        text.ends_with("%0A"),
+        "QCNL cuts what does not end in an escape"
+    );
     let text: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
     Certificate::from_pem_bundle(&text).expect("certificates")
 }
@@ -171,7 +179,11 @@ async fn registered_and_asked_for_by_all_three_kinds_of_clients() {
         assert_eq!(qcnl.status, 200, "{:?}", qcnl.headers);
         assert_eq!(qcnl.header("content-type"), "application/x-pem-file");
         assert_eq!(qcnl.header("sgx-fmspc"), fmspc);
-        let ca = if packages == 1 { "PROCESSOR" } else { "PLATFORM" };
+        let ca = if packages == 1 {
+            "PROCESSOR"
+        } else {
+            "PLATFORM"
+        };
         assert_eq!(qcnl.header("sgx-pck-certificate-ca-type"), ca);
         let leaf = verified(&fleet, &qcnl, qcnl.text());
         let wanted = demanded(&fleet, &platform).await;
@@ -219,7 +231,11 @@ async fn registered_and_asked_for_by_all_three_kinds_of_clients() {
                 .expect("seconds");
             assert!((1..=86_400).contains(&age));
         }
-        assert_eq!(fleet.get(&metadata).await.status, 400, "Metadata: true is required");
+        assert_eq!(
+            fleet.get(&metadata).await.status,
+            400,
+            "Metadata: true is required"
+        );
         let forwarded = fleet
             .send(
                 fleet
@@ -245,11 +261,7 @@ async fn registered_and_asked_for_by_all_three_kinds_of_clients() {
             .await;
         assert_eq!((old.status, old.text()), (200, qcnl.text()));
         assert!(old.header("warning").contains("version 3"));
-        assert_eq!(
-            asked_vendor(&fleet),
-            calls,
-            "nobody asked the vendor again"
-        );
+        assert_eq!(asked_vendor(&fleet), calls, "nobody asked the vendor again");
     }
     fleet.stop().await;
 }
@@ -272,9 +284,17 @@ async fn a_recovery_renews_every_certificate_without_a_host() {
     let now = fleet.clock.now();
     let platforms = &fleet.server().platforms;
     platforms.tick(now).await.expect("the store works");
-    let round = platforms.fetch_due(&fleet.clock).await.expect("the store works");
+    let round = platforms
+        .fetch_due(&fleet.clock)
+        .await
+        .expect("the store works");
     assert_eq!((round.fetched, round.failed.len()), (2, 0), "{round:?}");
-    assert!(fleet.events().await.contains(&"platform.recovery".to_owned()));
+    assert!(
+        fleet
+            .events()
+            .await
+            .contains(&"platform.recovery".to_owned())
+    );
     let calls = asked_vendor(&fleet);
     for (platform, old) in before {
         let new = fleet.get(&pckcert(&platform)).await;
@@ -301,7 +321,10 @@ async fn a_recovery_renews_every_certificate_without_a_host() {
     assert_eq!(asked_vendor(&fleet), calls, "before anyone asked");
     // Nothing more is due.
     platforms.tick(now).await.expect("the store works");
-    let round = platforms.fetch_due(&fleet.clock).await.expect("the store works");
+    let round = platforms
+        .fetch_due(&fleet.clock)
+        .await
+        .expect("the store works");
     assert_eq!(round.fetched, 0);
     fleet.stop().await;
 }
@@ -326,7 +349,10 @@ async fn twenty_cold_requests_call_each_url_once() {
         "each URL once: {calls:?}"
     );
     assert!(
-        calls.calls.iter().any(|call| call.path.contains("pckcerts")),
+        calls
+            .calls
+            .iter()
+            .any(|call| call.path.contains("pckcerts")),
         "{calls:?}"
     );
     fleet.stop().await;
@@ -354,7 +380,12 @@ async fn nobody_takes_over_another_platforms_name() {
                 })),
         )
         .await;
-    assert!(created.status < 300, "{} {}", created.status, created.text());
+    assert!(
+        created.status < 300,
+        "{} {}",
+        created.status,
+        created.text()
+    );
     let thief = SimPlatform {
         qe_id: owner.qe_id,
         ..other.clone()
@@ -382,10 +413,15 @@ async fn nobody_takes_over_another_platforms_name() {
             .contains(&"platform.takeover-refused".to_owned())
     );
     let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(verified(&fleet, &served, served.text()).ppid().0, owner.ppid);
+    assert_eq!(
+        verified(&fleet, &served, served.text()).ppid().0,
+        owner.ppid
+    );
 
     // The same machine with a new encryption of its PPID is itself.
-    let again = management.encrypt_ppid(&owner.name).expect("encrypted anew");
+    let again = management
+        .encrypt_ppid(&owner.name)
+        .expect("encrypted anew");
     assert_ne!(again.encrypted_ppid, owner.encrypted_ppid);
     assert_eq!(send(token, again.retrieval_request()).await.status, 200);
 
@@ -398,7 +434,10 @@ async fn nobody_takes_over_another_platforms_name() {
             .contains(&"platform.alias-moved".to_owned())
     );
     let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(verified(&fleet, &served, served.text()).ppid().0, other.ppid);
+    assert_eq!(
+        verified(&fleet, &served, served.text()).ppid().0,
+        other.ppid
+    );
     fleet.stop().await;
 }
 
@@ -417,7 +456,10 @@ async fn an_open_request_gives_a_weak_name_that_yields_to_a_registration() {
     assert_eq!(squatted.status, 200, "lazy fill");
     assert_eq!(register(&fleet, &owner).await.status, 200);
     let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(verified(&fleet, &served, served.text()).ppid().0, owner.ppid);
+    assert_eq!(
+        verified(&fleet, &served, served.text()).ppid().0,
+        owner.ppid
+    );
     // And it stays there.
     assert_eq!(fleet.get(&pckcert(&squat)).await.text(), served.text());
     fleet.stop().await;
@@ -469,7 +511,10 @@ async fn forged_and_missing_entries_spoil_nothing_else() {
     assert_eq!(register(&fleet, &platform).await.status, 200);
     let store = fleet.server().platforms.store();
     let row = store
-        .platform_by_alias(&hex(&platform.qe_id), hex(&platform.pce_id).parse().expect("hex"))
+        .platform_by_alias(
+            &hex(&platform.qe_id),
+            hex(&platform.pce_id).parse().expect("hex"),
+        )
         .await
         .expect("the store works")
         .expect("it is there");
@@ -478,7 +523,12 @@ async fn forged_and_missing_entries_spoil_nothing_else() {
     let kinds: Vec<&str> = gaps.iter().map(|gap| gap.gap.name()).collect();
     assert_eq!(kinds.len(), 2, "{gaps:?}");
     assert!(kinds.contains(&"not-available") && kinds.contains(&"quarantined"));
-    assert!(fleet.events().await.contains(&"platform.partial".to_owned()));
+    assert!(
+        fleet
+            .events()
+            .await
+            .contains(&"platform.partial".to_owned())
+    );
     assert_eq!(fleet.get(&pckcert(&platform)).await.status, 200);
     fleet.stop().await;
 }
@@ -505,7 +555,9 @@ async fn a_revoked_certificate_is_an_event_and_is_not_served() {
     let refused = fleet.get(&pckcert(&platform)).await;
     assert_eq!(refused.status, 404);
     assert!(
-        refused.header("thim-cause").starts_with("certificate-revoked"),
+        refused
+            .header("thim-cause")
+            .starts_with("certificate-revoked"),
         "{:?}",
         refused.headers
     );
@@ -526,7 +578,11 @@ async fn a_dead_vendor_takes_nothing_away_and_a_registration_waits_for_it() {
         .expect("another");
     let answer = register(&fleet, &newcomer).await;
     assert_eq!(answer.status, 503);
-    assert!(answer.header("thim-cause").starts_with("vendor-unavailable"));
+    assert!(
+        answer
+            .header("thim-cause")
+            .starts_with("vendor-unavailable")
+    );
     assert!(!answer.header("retry-after").is_empty());
     assert_eq!(fleet.get(&pckcert(&known)).await.status, 200);
     // A host that starts again meanwhile encrypts its PPID anew; nobody can prove anything, and nothing changes hands.
@@ -537,7 +593,9 @@ async fn a_dead_vendor_takes_nothing_away_and_a_registration_waits_for_it() {
     fleet.clock.advance_millis(60_000);
     assert_eq!(register(&fleet, &single).await.status, 200);
     fleet.fault(Fault::Down);
-    single = management.encrypt_ppid(&single.name).expect("encrypted anew");
+    single = management
+        .encrypt_ppid(&single.name)
+        .expect("encrypted anew");
     assert_eq!(register(&fleet, &single).await.status, 200);
     // The newcomer is kept over a restart, and fetched without the host when the vendor is back.
     management.clear_faults();
@@ -575,7 +633,10 @@ async fn made_up_raw_tcbs_do_not_grow_the_store() {
     }
     let store = fleet.server().platforms.store();
     let row = store
-        .platform_by_alias(&hex(&platform.qe_id), hex(&platform.pce_id).parse().expect("hex"))
+        .platform_by_alias(
+            &hex(&platform.qe_id),
+            hex(&platform.pce_id).parse().expect("hex"),
+        )
         .await
         .expect("the store works")
         .expect("it is there");
@@ -787,7 +848,11 @@ async fn what_is_forgotten_is_not_served_from_memory() {
     assert!(gone.expect("the store works"));
     fleet.fault(Fault::Down);
     for path in [pckcert(&platform), stranger] {
-        assert_eq!(fleet.get(&path).await.status, 503, "the vendor is asked, and silent");
+        assert_eq!(
+            fleet.get(&path).await.status,
+            503,
+            "the vendor is asked, and silent"
+        );
     }
     fleet.stop().await;
 }

@@ -32,7 +32,14 @@ fn serve(folder: &Path, log: &Path) -> Service {
         .open(log)
         .expect("a log");
     let mut child = Command::new(env!("CARGO_BIN_EXE_thim"))
-        .args(["serve", "--http", "127.0.0.1:0", "--https", "off", "--config"])
+        .args([
+            "serve",
+            "--http",
+            "127.0.0.1:0",
+            "--https",
+            "off",
+            "--config",
+        ])
         .arg(folder.join("thim.toml"))
         .arg("--data")
         .arg(folder.join("data"))
@@ -116,7 +123,9 @@ impl Needles {
         bytes.windows(8).enumerate().find_map(|(at, start)| {
             let start: &[u8; 8] = start.try_into().expect("eight bytes");
             let near = self.0.get(start)?;
-            let hit = near.iter().find(|(needle, _)| bytes[at..].starts_with(needle));
+            let hit = near
+                .iter()
+                .find(|(needle, _)| bytes[at..].starts_with(needle));
             hit.map(|(_, whose)| whose.as_str())
         })
     }

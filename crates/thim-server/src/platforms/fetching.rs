@@ -196,9 +196,9 @@ impl Platforms {
             .judge(list, fetch.pce_id, &delivered, fetched.at)
             .map_err(|refused| PlatformRefusal::new(refused.cause(), refused.to_string()))?;
         for (error, der) in &judged.rejected {
-            let kept = self
-                .collateral
-                .quarantine(&fetched.url, None, error, der.clone(), fetched.at);
+            let kept =
+                self.collateral
+                    .quarantine(&fetched.url, None, error, der.clone(), fetched.at);
             kept.await.map_err(|error| self.storage(&error))?;
         }
         let admission = Admission {

@@ -4,8 +4,8 @@
 //! What it promises. Memory is bounded by a page, however long the list: it is read, unsealed and sent page by page.
 //! Registrations that are handed over for good are marked so after the connection has taken the last of them, and before
 //! the list ends: who is gone by then, or sees no end of the list, has lost none, where PCCS, which marks first, loses
-//! all. What a network loses after that, nobody here can see. A secret that does not
-//! unseal is an empty text, and logged.
+//! all. What a network loses after that, nobody here can see. A secret that does not unseal is an empty text, and
+//! logged.
 
 use std::sync::Arc;
 

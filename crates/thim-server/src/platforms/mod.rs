@@ -31,8 +31,8 @@ mod view;
 mod waiting;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
 use quick_cache::sync::Cache;
@@ -43,7 +43,7 @@ pub use answer::{PckShape, ReadyPck, ServedPck};
 pub use asking::{Found, PckAsk};
 pub use cause::{Cause, PlatformState};
 pub use delivering::DeliveryRefused;
-pub use handover::{Handover, Handed};
+pub use handover::{Handed, Handover};
 pub use importing::Imported;
 pub use keeping::Round;
 pub use listing::Listed;
@@ -223,7 +223,11 @@ impl Platforms {
     }
 
     /// How somebody asked for these lately, where that was in vain.
-    pub fn sighting(&self, qe_id: &registration::QeId, pce_id: thim_verify::PceId) -> Option<Sighting> {
+    pub fn sighting(
+        &self,
+        qe_id: &registration::QeId,
+        pce_id: thim_verify::PceId,
+    ) -> Option<Sighting> {
         self.sightings.get(&Handle {
             name: qe_id.to_string(),
             pce_id,

@@ -196,7 +196,10 @@ impl Platforms {
     }
 
     /// The platform of this name, if the name is one.
-    pub(super) async fn named(&self, registration: &Registration) -> Result<Option<PlatformRow>, StoreError> {
+    pub(super) async fn named(
+        &self,
+        registration: &Registration,
+    ) -> Result<Option<PlatformRow>, StoreError> {
         if registration.qe_id.is_zero() {
             return Ok(None);
         }
@@ -218,8 +221,7 @@ impl Platforms {
             .any(|name| name.strong && name.qe_id == registration.qe_id.as_str());
         Ok(strong
             && self.store().raw_tcbs(&row.id).await?.iter().any(|seen| {
-                Some(seen.tcb) == registration.raw_tcb
-                    && seen.qe_id == registration.qe_id.as_str()
+                Some(seen.tcb) == registration.raw_tcb && seen.qe_id == registration.qe_id.as_str()
             }))
     }
 
@@ -534,9 +536,7 @@ impl Platforms {
             }
         }
         let strong = authority.is_some();
-        let moved = self
-            .may_name(platform, qe_id, pce_id, authority, now)
-            .await;
+        let moved = self.may_name(platform, qe_id, pce_id, authority, now).await;
         let row = self.store().platform(platform).await.map_err(failed)?;
         let Some(row) = row else {
             return Err(PlatformRefusal::new(Cause::Busy, "it was just forgotten"));

@@ -220,7 +220,11 @@ pub fn denied(denied: &Denied) -> Response<Body> {
         ),
         Denied::Wrong => (StatusCode::UNAUTHORIZED, "token-wrong", None),
     };
-    let mut response = plain(status, UNAUTHENTICATED, Some(cause(token, &denied.to_string())));
+    let mut response = plain(
+        status,
+        UNAUTHENTICATED,
+        Some(cause(token, &denied.to_string())),
+    );
     if let Some(seconds) = retry {
         response
             .headers_mut()

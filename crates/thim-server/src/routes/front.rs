@@ -139,9 +139,7 @@ impl Front {
             let query = Query::parse(uri.query());
             match pck::at_once(&self.service, &target, &query, request.headers(), now) {
                 Some(response) => response,
-                None => {
-                    pck::in_time(&self.service, &target, request, peer, now, request_id).await
-                }
+                None => pck::in_time(&self.service, &target, request, peer, now, request_id).await,
             }
         };
         if target.is_version_3() {
@@ -165,8 +163,7 @@ impl Front {
             return self.certificates(request, peer, request_id).await;
         }
         if let Some(target) = pccs::target(path) {
-            let mut response =
-                pccs::answer(&self.service, target, request, peer, request_id).await;
+            let mut response = pccs::answer(&self.service, target, request, peer, request_id).await;
             self.count(Route::Pccs, response.status());
             if target.is_version_3() {
                 answer::add_version_3_warning(&mut response);

@@ -11,8 +11,8 @@ mod pcs;
 mod platforms;
 mod problem;
 mod query;
-mod tokens;
 mod receive;
+mod tokens;
 
 pub use front::{Body, Front, Peer};
 pub use own::{Service, openapi};

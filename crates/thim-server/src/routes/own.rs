@@ -428,7 +428,10 @@ pub(super) fn refuse_in_the_past(service: &Service) -> std::result::Result<(), P
     Ok(())
 }
 
-pub(super) fn parsed<T: std::str::FromStr>(name: &str, text: &str) -> std::result::Result<T, ProblemResponse>
+pub(super) fn parsed<T: std::str::FromStr>(
+    name: &str,
+    text: &str,
+) -> std::result::Result<T, ProblemResponse>
 where
     T::Err: std::fmt::Display,
 {

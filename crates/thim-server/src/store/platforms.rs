@@ -168,11 +168,7 @@ impl Store {
 
     /// Makes every platform that can be fetched, and whose certificates came under a lower number, due. In steps, so that
     /// nobody else's write waits for a fleet.
-    pub async fn platforms_recovered(
-        &self,
-        number: u32,
-        now: UnixTime,
-    ) -> Result<u64, StoreError> {
+    pub async fn platforms_recovered(&self, number: u32, now: UnixTime) -> Result<u64, StoreError> {
         let mut made_due = 0;
         loop {
             let done = sqlx::query(
@@ -258,8 +254,12 @@ impl Store {
     }
 
     /// A registration was fetched and is no more to be collected.
-    pub async fn registration_done(&self, qe_id: &str, pce_id: &str,
-        material: &str) -> Result<(), StoreError> {
+    pub async fn registration_done(
+        &self,
+        qe_id: &str,
+        pce_id: &str,
+        material: &str,
+    ) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE registration SET state = 'handed-over', enc_ppid = NULL, manifest = NULL \
              WHERE qe_id = $1 AND pce_id = $2 AND material = $3 AND state = 'new'",

@@ -405,7 +405,10 @@ fn edition(row: &SqliteRow) -> Result<EditionRow, StoreError> {
     })
 }
 
-pub(super) fn parsed<T: std::str::FromStr>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError>
+pub(super) fn parsed<T: std::str::FromStr>(
+    row: &SqliteRow,
+    column: &'static str,
+) -> Result<T, StoreError>
 where
     T::Err: std::fmt::Display,
 {

@@ -81,10 +81,7 @@ impl Fleet {
     }
 
     /// As [`Fleet::sim_only`], of a simulator that wants a subscription key.
-    pub async fn sim_with_key(
-        api_key: Option<String>,
-        adjust: impl FnOnce(&mut Config),
-    ) -> Self {
+    pub async fn sim_with_key(api_key: Option<String>, adjust: impl FnOnce(&mut Config)) -> Self {
         let clock = Clock::by_hand(at(START));
         let sim_clock = clock.clone();
         let sim = thim_sim::start(SimConfig {

@@ -93,7 +93,7 @@ impl Collateral {
     }
 
     /// Verifies the stored current edition of `key` again and publishes it. `None` where there is none that
-    /// may be. An edition that fails is quarantined and said so: the store is not trusted on the way out.
+    /// may be; what was published before stays. An edition that fails is quarantined and said so: the store is not trusted on the way out.
     pub async fn publish(
         &self,
         key: ArtefactKey,
@@ -109,7 +109,6 @@ impl Collateral {
             rows.iter().rev().find(|row| row.state == State::Current)
         };
         let Some(row) = current else {
-            self.withdraw(key);
             return Ok(None);
         };
         let verified = match self.reverify(row, now).await? {
@@ -280,6 +279,11 @@ impl Collateral {
             Kind::EnclaveIdentity | Kind::PckCrl | Kind::RootCrl | Kind::TcbInfo => {}
         }
         let published = self.publish(key, now).await;
+        // Here and not in `publish`: who only looks a key up may have read the store before it was admitted, and would
+        // take away what was just published.
+        if let Ok(None) = &published {
+            self.withdraw(key);
+        }
         if key.kind() == Kind::TcbInfo && !batch.transitions.is_empty() {
             self.chooses_anew();
         }

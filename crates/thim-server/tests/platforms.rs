@@ -2,140 +2,12 @@
 //! the metadata service's clients do, fetched again after a TCB recovery, and never taken over.
 
 mod harness;
+mod platform_support;
 
-use harness::{Answer, BOTH, Fleet, SGX_ONLY, at};
+use harness::{BOTH, Fleet, SGX_ONLY, at};
+use platform_support::{REGISTER, admin, hex, pckcert, raw, register, row, verified};
 use thim_sim::{Fault, FaultRule, PlatformSpec, SimPlatform};
-use thim_verify::{Certificate, PckCertificate, RawTcb, TrustAnchors, UnixTime, select_pck};
-
-const REGISTER: &str = "/sgx/certification/v4/platforms";
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXUPPER.encode(bytes)
-}
-
-/// QCNL's request, parameters in its order.
-fn pckcert(platform: &SimPlatform) -> String {
-    format!(
-        "/sgx/certification/v4/pckcert?qeid={}&encrypted_ppid={}&cpusvn={}&pcesvn={}&pceid={}",
-        hex(&platform.qe_id),
-        hex(&platform.encrypted_ppid),
-        hex(&platform.cpu_svn),
-        hex(&platform.pce_svn.to_le_bytes()),
-        hex(&platform.pce_id)
-    )
-}
-
-fn raw(platform: &SimPlatform) -> RawTcb {
-    format!(
-        "{}{}",
-        hex(&platform.cpu_svn),
-        hex(&platform.pce_svn.to_le_bytes())
-    )
-    .parse()
-    .expect("a raw TCB")
-}
-
-/// The admin token that the harness's entropy makes is in the data directory.
-fn admin(fleet: &Fleet) -> String {
-    std::fs::read_to_string(fleet.data().join("admin.token"))
-        .expect("a token")
-        .trim()
-        .to_owned()
-}
-
-/// Calls about platforms and what certificates are chosen by; the background asks for other things when it likes.
-fn asked_vendor(fleet: &Fleet) -> u64 {
-    let calls = fleet.management().calls();
-    calls.containing("pckcert") + calls.containing("update=")
-}
-
-/// A registrar's token, made by the administrator.
-async fn registrar(fleet: &Fleet) -> String {
-    let token = "r".repeat(64);
-    let created = fleet
-        .send(
-            fleet
-                .client
-                .post(fleet.url("/thim/v1/tokens"))
-                .bearer_auth(admin(fleet))
-                .json(&serde_json::json!({
-                    "name": "rack 7", "role": "registrar",
-                    "sha256": thim_verify::Digest::of(token.as_bytes()).to_string()
-                })),
-        )
-        .await;
-    assert!(
-        created.status < 300,
-        "{} {}",
-        created.status,
-        created.text()
-    );
-    token
-}
-
-async fn register_as(fleet: &Fleet, platform: &SimPlatform, token: &str) -> Answer {
-    fleet
-        .send(
-            fleet
-                .client
-                .post(fleet.url(REGISTER))
-                .header("Content-Type", "application/json")
-                .header("user-token", token)
-                .body(platform.retrieval_request()),
-        )
-        .await
-}
-
-async fn row(fleet: &Fleet, platform: &SimPlatform) -> thim_server::store::PlatformRow {
-    fleet
-        .server()
-        .platforms
-        .store()
-        .platform_by_alias(
-            &hex(&platform.qe_id),
-            hex(&platform.pce_id).parse().expect("hex"),
-        )
-        .await
-        .expect("the store works")
-        .expect("it is there")
-}
-
-async fn register(fleet: &Fleet, platform: &SimPlatform) -> Answer {
-    fleet
-        .send(
-            fleet
-                .client
-                .post(fleet.url(REGISTER))
-                .header("Content-Type", "application/json")
-                .header("user-token", admin(fleet))
-                .body(platform.retrieval_request()),
-        )
-        .await
-}
-
-fn chain(answer: &Answer) -> Vec<Certificate> {
-    let text = answer.header("SGX-PCK-Certificate-Issuer-Chain");
-    assert!(
-        text.ends_with("%0A"),
-        "QCNL cuts what does not end in an escape"
-    );
-    let text: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
-    Certificate::from_pem_bundle(&text).expect("certificates")
-}
-
-/// The leaf, after its chain was verified by hand to the simulator's root.
-fn verified(fleet: &Fleet, answer: &Answer, pem: &str) -> PckCertificate {
-    let leaf = Certificate::from_pem_bundle(pem.as_bytes())
-        .expect("a certificate")
-        .remove(0);
-    let chain = chain(answer);
-    assert_eq!(chain.len(), 2, "intermediate and root");
-    leaf.signed_by(&chain[0]).expect("signed by the first");
-    chain[0].signed_by(&chain[1]).expect("signed by the root");
-    let anchors = TrustAnchors::from_pem(fleet.sim.root_pem().as_bytes()).expect("a root");
-    anchors.accept_root(&chain[1]).expect("the trusted root");
-    PckCertificate::from_certificate(leaf).expect("a PCK certificate")
-}
+use thim_verify::{RawTcb, select_pck};
 
 /// The level that selection demands over what the vendor lists.
 async fn demanded(fleet: &Fleet, platform: &SimPlatform) -> RawTcb {
@@ -157,6 +29,12 @@ async fn demanded(fleet: &Fleet, platform: &SimPlatform) -> RawTcb {
     };
     let pce_id = hex(&platform.pce_id).parse().expect("a PCE id");
     levels[select_pck(&raw(platform), pce_id, &levels, tcb_info).expect("one suits")]
+}
+
+/// Calls about platforms and what certificates are chosen by; the background asks for other things when it likes.
+fn asked_vendor(fleet: &Fleet) -> u64 {
+    let calls = fleet.management().calls();
+    calls.containing("pckcert") + calls.containing("update=")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -359,146 +237,6 @@ async fn twenty_cold_requests_call_each_url_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_takes_over_another_platforms_name() {
-    let fleet = Fleet::start().await;
-    let management = fleet.management();
-    let spec = || PlatformSpec::new(SGX_ONLY, 1);
-    let owner = management.add_platform(spec()).expect("a platform");
-    let other = management.add_platform(spec()).expect("another");
-    assert_eq!(register(&fleet, &owner).await.status, 200);
-    // A registrar who is no administrator.
-    let token = "r".repeat(64);
-    let created = fleet
-        .send(
-            fleet
-                .client
-                .post(fleet.url("/thim/v1/tokens"))
-                .bearer_auth(admin(&fleet))
-                .json(&serde_json::json!({
-                    "name": "rack 7", "role": "registrar",
-                    "sha256": thim_verify::Digest::of(token.as_bytes()).to_string()
-                })),
-        )
-        .await;
-    assert!(
-        created.status < 300,
-        "{} {}",
-        created.status,
-        created.text()
-    );
-    let thief = SimPlatform {
-        qe_id: owner.qe_id,
-        ..other.clone()
-    };
-    let send = |token: String, body: String| {
-        fleet.send(
-            fleet
-                .client
-                .post(fleet.url(REGISTER))
-                .header("Content-Type", "application/json")
-                .header("user-token", token)
-                .body(body),
-        )
-    };
-    let refused = send(token.clone(), thief.retrieval_request()).await;
-    assert_eq!(
-        (refused.status, refused.text()),
-        (401, "Authentication failed.")
-    );
-    assert!(refused.header("thim-cause").starts_with("qe-id-taken"));
-    assert!(
-        fleet
-            .events()
-            .await
-            .contains(&"platform.takeover-refused".to_owned())
-    );
-    let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(
-        verified(&fleet, &served, served.text()).ppid().0,
-        owner.ppid
-    );
-
-    // The same machine with a new encryption of its PPID is itself.
-    let again = management
-        .encrypt_ppid(&owner.name)
-        .expect("encrypted anew");
-    assert_ne!(again.encrypted_ppid, owner.encrypted_ppid);
-    assert_eq!(send(token, again.retrieval_request()).await.status, 200);
-
-    // An administrator may.
-    assert_eq!(register(&fleet, &thief).await.status, 200);
-    assert!(
-        fleet
-            .events()
-            .await
-            .contains(&"platform.alias-moved".to_owned())
-    );
-    let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(
-        verified(&fleet, &served, served.text()).ppid().0,
-        other.ppid
-    );
-    fleet.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_open_request_gives_a_weak_name_that_yields_to_a_registration() {
-    let fleet = Fleet::start().await;
-    let management = fleet.management();
-    let spec = || PlatformSpec::new(SGX_ONLY, 1);
-    let owner = management.add_platform(spec()).expect("a platform");
-    let squatter = management.add_platform(spec()).expect("another");
-    let squat = SimPlatform {
-        qe_id: owner.qe_id,
-        ..squatter.clone()
-    };
-    let squatted = fleet.get(&pckcert(&squat)).await;
-    assert_eq!(squatted.status, 200, "lazy fill");
-    assert_eq!(register(&fleet, &owner).await.status, 200);
-    let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(
-        verified(&fleet, &served, served.text()).ppid().0,
-        owner.ppid
-    );
-    // And it stays there.
-    assert_eq!(fleet.get(&pckcert(&squat)).await.text(), served.text());
-    fleet.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_all_zero_qe_id_is_no_name() {
-    let fleet = Fleet::start().await;
-    let management = fleet.management();
-    let spec = || PlatformSpec::new(SGX_ONLY, 1).zero_qe_id();
-    let one = management.add_platform(spec()).expect("a platform");
-    let two = management.add_platform(spec()).expect("another");
-    assert_eq!(one.qe_id, two.qe_id);
-    for platform in [&one, &two, &one] {
-        assert_eq!(register(&fleet, platform).await.status, 200);
-        let served = fleet.get(&pckcert(platform)).await;
-        assert_eq!(served.status, 200, "{:?}", served.headers);
-        assert_eq!(
-            verified(&fleet, &served, served.text()).ppid().0,
-            platform.ppid,
-            "by what it brings"
-        );
-    }
-    // Registered by its manifest, found by the encrypted PPID that came beside it.
-    let many = management
-        .add_platform(PlatformSpec::new(BOTH, 2).zero_qe_id())
-        .expect("a platform");
-    assert_eq!(register(&fleet, &many).await.status, 200);
-    let served = fleet.get(&pckcert(&many)).await;
-    assert_eq!(verified(&fleet, &served, served.text()).ppid().0, many.ppid);
-    let nameless = pckcert(&one).replace(&hex(&one.encrypted_ppid), &"0".repeat(768));
-    let refused = fleet.get(&nameless).await;
-    assert_eq!(refused.status, 404);
-    assert_eq!(refused.text(), "No cache data for this platform.");
-    assert!(refused.header("thim-cause").starts_with("qe-id-zero"));
-    fleet.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn forged_and_missing_entries_spoil_nothing_else() {
     let fleet = Fleet::start().await;
     let management = fleet.management();
@@ -679,74 +417,6 @@ async fn another_thim_is_an_upstream_for_platforms() {
         )
         .await;
     assert_eq!(posted.status, 401, "a manifest wants a registrar's token");
-    fleet.stop().await;
-    let _: UnixTime = at(harness::START);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_platform_that_waits_keeps_its_name_and_its_manifest() {
-    let fleet = Fleet::start().await;
-    let management = fleet.management();
-    let spec = || PlatformSpec::new(BOTH, 2);
-    let owner = management.add_platform(spec()).expect("a platform");
-    let other = management.add_platform(spec()).expect("another");
-    let token = registrar(&fleet).await;
-    fleet.fault(Fault::Down);
-    assert_eq!(register_as(&fleet, &owner, &token).await.status, 503);
-    let before = row(&fleet, &owner).await;
-    let thief = SimPlatform {
-        qe_id: owner.qe_id,
-        ..other.clone()
-    };
-    // Nobody can be asked: what the newcomer brings is not put in the owner's place.
-    assert_eq!(register_as(&fleet, &thief, &token).await.status, 503);
-    assert_eq!(
-        row(&fleet, &owner).await.manifest_hash,
-        before.manifest_hash
-    );
-    // The vendor is back, and the newcomer is genuine; the name is taken all the same.
-    management.clear_faults();
-    fleet.clock.advance_millis(60_000);
-    let refused = register_as(&fleet, &thief, &token).await;
-    assert_eq!(refused.status, 401);
-    assert!(refused.header("thim-cause").starts_with("qe-id-taken"));
-    assert_eq!(
-        row(&fleet, &owner).await.manifest_hash,
-        before.manifest_hash
-    );
-    assert_eq!(register_as(&fleet, &owner, &token).await.status, 200);
-    let served = fleet.get(&pckcert(&owner)).await;
-    assert_eq!(
-        verified(&fleet, &served, served.text()).ppid().0,
-        owner.ppid
-    );
-    fleet.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_direct_registration_takes_nobody_elses_manifest() {
-    let fleet = Fleet::start().await;
-    let management = fleet.management();
-    let spec = || PlatformSpec::new(BOTH, 2);
-    let owner = management.add_platform(spec()).expect("a platform");
-    let other = management.add_platform(spec()).expect("another");
-    let token = registrar(&fleet).await;
-    assert_eq!(register_as(&fleet, &owner, &token).await.status, 200);
-    let mut body: serde_json::Value =
-        serde_json::from_str(&other.retrieval_request()).expect("JSON");
-    body["qe_id"] = hex(&owner.qe_id).into();
-    body["direct"] = true.into();
-    let answer = fleet
-        .send(
-            fleet
-                .client
-                .post(fleet.url("/thim/v1/platforms"))
-                .bearer_auth(&token)
-                .json(&body),
-        )
-        .await;
-    assert_eq!(answer.status, 409, "{}", answer.text());
-    assert!(row(&fleet, &owner).await.manifest.is_some());
     fleet.stop().await;
 }
 

@@ -1,79 +1,8 @@
 //! The real program as a user meets it: exit codes, JSON, wrong words, a directory in use, a running service.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+mod program;
 
-/// Stops the child when a test ends, however it ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn thim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_thim"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts")
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().expect("it ended by itself")
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!(
-            "{error}: {} {}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// `thim serve --sim` on ports of its own; where it listens, and its data.
-fn serve(folder: &std::path::Path) -> (Running, String, PathBuf) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_thim"))
-        .args([
-            "serve",
-            "--sim",
-            "--https",
-            "off",
-            "--http",
-            "127.0.0.1:0",
-            "--data",
-        ])
-        .arg(folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped"))
-        .lines()
-        .map_while(Result::ok);
-    let url = lines
-        .find_map(|line| {
-            line.trim()
-                .strip_prefix("http://")
-                .map(|rest| format!("http://{rest}"))
-        })
-        .expect("it says where");
-    // Read on, so that the child never waits for us; the last line stands when everything does.
-    assert!(
-        lines.any(|line| line.starts_with("try:")),
-        "it says what to try"
-    );
-    (Running(child), url, folder.join("sim"))
-}
+use program::{code, json, said, serve, thim};
 
 #[test]
 fn a_running_service_answers_the_commands_and_keeps_its_directory() {

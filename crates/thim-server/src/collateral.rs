@@ -414,13 +414,19 @@ impl Collateral {
         self.pck_crls[ca as usize].load_full()
     }
 
+    /// Whether the vendor may be asked at all: in the background, and on somebody's word. On a miss only where the fill
+    /// mode is `lazy` too.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.fill != Fill::Offline && !self.read_only && !self.intel.is_empty()
+    }
+
     /// As [`Collateral::answer`], on somebody's word: also where misses are not fetched (`fill = "req"`).
     pub(crate) async fn provide(
         self: &Arc<Self>,
         ask: Ask,
         now: UnixTime,
     ) -> Result<Answer, Refusal> {
-        if self.fill != Fill::Req || self.read_only || self.intel.is_empty() {
+        if self.fill == Fill::Lazy || !self.may_ask() {
             return self.answer(ask, now).await;
         }
         if let Some(answer) = self.peek(ask, now) {

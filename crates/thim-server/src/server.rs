@@ -22,7 +22,6 @@ use crate::routes::{Front, Service};
 use crate::sealing::{self, Entropy, IdentityKey, Sealer, SealingError};
 use crate::sentinel::{Remark, Severity};
 use crate::tls;
-use crate::upstream::Fill;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -180,10 +179,7 @@ impl Server {
             clock.clone(),
             stopped.clone(),
         ));
-        let fetches = collateral.fill() != Fill::Offline
-            && !collateral.intel().is_empty()
-            && !collateral.is_read_only();
-        if fetches {
+        if collateral.may_ask() {
             tasks.spawn(keep_fresh(
                 Arc::clone(&collateral),
                 clock.clone(),

@@ -188,10 +188,7 @@ impl Platforms {
                 "an all-zero QE id names no platform, and no encrypted PPID says which it is",
             ));
         }
-        if collateral.fill() != Fill::Lazy
-            || collateral.is_read_only()
-            || collateral.intel().is_empty()
-        {
+        if collateral.fill() != Fill::Lazy || !collateral.may_ask() {
             return Err(PlatformRefusal::new(
                 Cause::QeIdUnknown,
                 "no platform is registered under this QE id and PCE id, and nothing is fetched",
@@ -245,8 +242,7 @@ impl Platforms {
         let collateral = self.collateral();
         let known = PlatformRefusal::new(row.cause, row.detail.clone()).of(&row.id);
         let may_ask = collateral.fill() == Fill::Lazy
-            && !collateral.is_read_only()
-            && !collateral.intel().is_empty()
+            && collateral.may_ask()
             // A vendor that was silent is asked whenever somebody waits; its breaker and its budget see to the rest.
             && (row.state == PlatformState::Waiting || row.due.is_none_or(|due| due <= now));
         let material = match self.material_of(&row).filter(|_| may_ask) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thim_verify::{ArtefactKey, Certificate, Content, PceId, RawTcb, UnixTime, parse_pck_list};
 
 use super::list::{Judged, judge};
-use super::registering::WEAK_NAMES;
+use super::registering::{WEAK_NAMES, new_row};
 use super::registration::{EncryptedPpid, Manifest, QeId};
 use super::{Authority, Cause, PlatformRefusal, PlatformState, Platforms};
 use crate::baseline::Choice;
@@ -339,25 +339,8 @@ impl Platforms {
             judged.gaps.len() - quarantined
         );
         let mut row = before.clone().unwrap_or_else(|| PlatformRow {
-            id: ppid_hash.chars().take(ID_DIGITS).collect(),
-            pce_id,
-            ppid_hash: None,
-            enc_ppid_hash: None,
-            manifest_hash: None,
-            enc_ppid: None,
-            manifest: None,
-            fmspc: None,
-            ca: None,
-            cached_keys: None,
-            state: PlatformState::New,
-            cause: Cause::None,
-            detail: String::new(),
-            since: now,
             origin,
-            registered: now,
-            fetched: None,
-            fetched_number: 0,
-            due: None,
+            ..new_row(&ppid_hash, pce_id, now)
         });
         let restated = row.state != state || row.detail != detail;
         if row.state != state {
@@ -374,13 +357,10 @@ impl Platforms {
         if let Some((material, hash)) = &material {
             self.seal_into(&mut row, material, hash);
         }
-        if let Some(beside) = name.as_ref().and_then(|name| name.beside.clone())
-            && !beside.is_zero()
-        {
-            let beside = Material::EncryptedPpid(beside);
-            let hash = self.material_hash(&beside);
-            self.seal_into(&mut row, &beside, &hash);
-        }
+        self.seal_beside(
+            &mut row,
+            name.as_ref().and_then(|name| name.beside.as_ref()),
+        );
         if fetched {
             row.fetched_number = self.collateral.highest_number(now);
             row.fetched = Some(now);
@@ -521,6 +501,16 @@ impl Platforms {
             });
         }
         Ok(())
+    }
+
+    /// Puts the encrypted PPID that came beside a manifest into a platform's row: a GET may bring the very same.
+    /// Where it came alone it is the material itself, sealed already, and stays as it is.
+    pub(super) fn seal_beside(&self, row: &mut PlatformRow, beside: Option<&EncryptedPpid>) {
+        if let Some(beside) = beside.filter(|beside| !beside.is_zero()) {
+            let beside = Material::EncryptedPpid(beside.clone());
+            let hash = self.material_hash(&beside);
+            self.seal_into(row, &beside, &hash);
+        }
     }
 
     /// Puts what a platform was registered with into its row, sealed; the same again is left as it is.

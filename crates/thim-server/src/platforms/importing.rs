@@ -108,12 +108,11 @@ impl Platforms {
             .map_err(|refused| PlatformRefusal::new(refused.cause(), refused.to_string()))?;
         let encrypted = registration
             .encrypted_ppid
-            .filter(|encrypted| !encrypted.is_zero())
-            .map(Material::EncryptedPpid);
-        let manifest = registration.manifest.map(Material::Manifest);
-        let material = manifest
-            .clone()
-            .or_else(|| encrypted.clone())
+            .filter(|encrypted| !encrypted.is_zero());
+        let material = registration
+            .manifest
+            .map(Material::Manifest)
+            .or_else(|| encrypted.clone().map(Material::EncryptedPpid))
             .map(|material| {
                 let hash = self.material_hash(&material);
                 (material, hash)
@@ -134,10 +133,7 @@ impl Platforms {
         let Some(write) = planned.batch.platforms.first_mut() else {
             return Ok(planned);
         };
-        if let (Some(_), Some(encrypted)) = (&manifest, &encrypted) {
-            let hash = self.material_hash(encrypted);
-            self.seal_into(&mut write.platform, encrypted, &hash);
-        }
+        self.seal_beside(&mut write.platform, encrypted.as_ref());
         if write.platform.due.is_none()
             && (write.platform.manifest.is_some() || write.platform.enc_ppid.is_some())
         {

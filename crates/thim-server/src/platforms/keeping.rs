@@ -62,10 +62,7 @@ impl Platforms {
     /// Fetches the platforms that are due, one after the other, a bounded number a round.
     pub async fn fetch_due(self: &Arc<Self>, clock: &Clock) -> Result<Round, StoreError> {
         let mut round = Round::default();
-        if self.collateral.is_read_only()
-            || self.collateral.fill() == Fill::Offline
-            || self.collateral.intel().is_empty()
-        {
+        if !self.collateral.may_ask() {
             return Ok(round);
         }
         let due = self.store().platforms_due(clock.now(), ROUND).await?;

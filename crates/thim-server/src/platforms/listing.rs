@@ -95,13 +95,8 @@ impl Platforms {
             return Ok(listed);
         }
         let collateral = self.collateral();
-        let may_ask = match origin {
-            PlatformOrigin::Asked => collateral.fill() == Fill::Lazy,
-            PlatformOrigin::Imported | PlatformOrigin::Registered => {
-                collateral.fill() != Fill::Offline
-            }
-        };
-        if !may_ask || collateral.is_read_only() || collateral.intel().is_empty() {
+        let on_a_miss = origin == PlatformOrigin::Asked;
+        if !collateral.may_ask() || (on_a_miss && collateral.fill() != Fill::Lazy) {
             return Err(PlatformRefusal::new(
                 Cause::QeIdUnknown,
                 "no platform is registered with this, and nothing is fetched",

@@ -24,7 +24,6 @@ use crate::baseline::Choice;
 use crate::collateral::{Ask, describe, locate};
 use crate::freshness::Freshness;
 use crate::store::{GapRow, PckRow, PlatformFilter, PlatformRow, StoreError};
-use crate::upstream::Fill;
 use crate::view::Subject;
 
 /// Which platform is meant.
@@ -198,9 +197,7 @@ impl Platforms {
             known,
             sighting,
             refused,
-            fetches: collateral.fill() != Fill::Offline
-                && !collateral.is_read_only()
-                && !collateral.intel().is_empty(),
+            fetches: collateral.may_ask(),
             upstreams: collateral
                 .intel()
                 .bases()

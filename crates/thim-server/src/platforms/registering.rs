@@ -103,10 +103,7 @@ impl Platforms {
                 .map_err(failed)?,
         };
         let fill = self.collateral.fill();
-        if fill == Fill::Offline
-            || self.collateral.is_read_only()
-            || self.collateral.intel().is_empty()
-        {
+        if !self.collateral.may_ask() {
             return self
                 .queue(registration, &material, named, authority, now)
                 .await;
@@ -325,7 +322,7 @@ impl Platforms {
             },
         };
         self.seal_into(&mut row, material, &hash);
-        self.seal_rest(&mut row, registration);
+        self.seal_beside(&mut row, registration.encrypted_ppid.as_ref());
         let mut write = self.failed(&mut row, refusal, now).await?;
         self.add_name(&mut write, registration, now).await?;
         let id = write.platform.id.clone();
@@ -452,18 +449,6 @@ impl Platforms {
             });
         }
         Ok(())
-    }
-
-    /// The encrypted PPID that came beside a manifest: a GET may bring the very same.
-    pub(super) fn seal_rest(&self, row: &mut PlatformRow, registration: &Registration) {
-        if let Some(encrypted) = &registration.encrypted_ppid
-            && registration.manifest.is_some()
-            && !encrypted.is_zero()
-        {
-            let beside = Material::EncryptedPpid(encrypted.clone());
-            let hash = self.material_hash(&beside);
-            self.seal_into(row, &beside, &hash);
-        }
     }
 
     /// What tells registrations without a name apart: two machines with an all-zero QE id are two.

@@ -84,7 +84,7 @@ impl Platforms {
         detail.clone_into(&mut row.detail);
         row.due = due;
         self.seal_into(&mut row, material, &hash);
-        self.seal_rest(&mut row, registration);
+        self.seal_beside(&mut row, registration.encrypted_ppid.as_ref());
         let mut write = PlatformWrite::new(row);
         write.timeline.push(TimelineRow {
             at: now,

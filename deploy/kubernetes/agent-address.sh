@@ -8,7 +8,8 @@ set -eu
 
 address=169.254.169.254
 interface=thim0
-seconds=2
+# The kernel asks three times within it (after 1 and 3 s again): a packet may be lost, and ARP takes its time.
+seconds=5
 
 if ip -o -4 addr show | grep -qF "inet $address/"; then
     # Put there at an earlier start, or by whoever set up the node. Whether another program serves on it, the agent finds out.

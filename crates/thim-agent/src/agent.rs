@@ -464,8 +464,8 @@ impl Agent {
         let waited = changes.wait_for(|serving| serving.ready.is_some() || !serving.pending);
         match tokio::time::timeout_at(deadline, waited).await {
             Ok(Ok(serving)) => Arc::clone(&serving),
-            // The time is up, or the agent ends: what was known before holds.
-            Ok(Err(_)) | Err(_) => serving,
+            // The time is up, or the agent ends: what is known until now.
+            Ok(Err(_)) | Err(_) => Arc::clone(&self.serving.borrow()),
         }
     }
 

@@ -10,7 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SERVER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SERVER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use uuid::Uuid;
@@ -52,12 +52,26 @@ pub fn instance(location: Option<&str>) -> Reply {
 
 /// What the service said, with the headers that belong to it.
 pub fn passed(answer: Answer) -> Reply {
+    let bodiless = answer.body.is_empty();
     let mut reply = Response::new(Full::new(answer.body));
     *reply.status_mut() = answer.status;
+    // An answer to HEAD tells how long the body would be.
+    if bodiless && let Some(length) = answer.headers.get(CONTENT_LENGTH) {
+        reply.headers_mut().insert(CONTENT_LENGTH, length.clone());
+    }
     for (name, value) in &answer.headers {
         if is_passed(name) {
             reply.headers_mut().append(name.clone(), value.clone());
         }
+    }
+    // The service promises to name no chip there; what could be one is not handed on all the same.
+    if let Some(said) = reply.headers().get(cause::HEADER)
+        && !cause::is_harmless(said)
+    {
+        match Cause::from_headers(reply.headers()) {
+            Some(cause) => reply.headers_mut().insert(cause::HEADER, cause.header()),
+            None => reply.headers_mut().remove(cause::HEADER),
+        };
     }
     reply
 }

@@ -59,6 +59,11 @@ impl Cause {
     }
 }
 
+/// Whether a header's value may be handed on as it is.
+pub fn is_harmless(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| harmless(text) == text)
+}
+
 /// A quoted string up to its end.
 fn unquoted(text: &str) -> String {
     let mut letters = text.chars();

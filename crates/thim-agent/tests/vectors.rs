@@ -43,7 +43,10 @@ fn the_recorded_table_byte_for_byte() {
     let chain = String::from_utf8(read("chains/kds_milan_vcek_cert_chain.pem")).unwrap();
     let wire = ThimCertification::new(&vcek.to_pem(), &host.tcb.to_tcbm_hex(), &chain, 86_400);
     let held = Certification::verify(wire.to_json().as_bytes(), &host, &trust(), now()).unwrap();
-    assert_eq!(held.certificate_table().unwrap(), read("cert_table/milan_3ac3fe21_certtable.bin"));
+    assert_eq!(
+        held.certificate_table().unwrap(),
+        read("cert_table/milan_3ac3fe21_certtable.bin")
+    );
     assert_eq!(held.wire(), &wire);
 }
 
@@ -88,23 +91,45 @@ fn a_genuine_turin_and_what_is_refused_of_it() {
     assert_eq!(held.wire().cache_control, "60");
 
     let milan = read("chains/kds_milan_vcek_cert_chain.pem");
-    let another = Vcek::from_der(&std::fs::read(amd.join("vcek_only/turin_1e550a8e.der")).unwrap()).unwrap();
+    let another =
+        Vcek::from_der(&std::fs::read(amd.join("vcek_only/turin_1e550a8e.der")).unwrap()).unwrap();
     let changed = |change: &dyn Fn(&mut ThimCertification)| {
         let mut wire = wire.clone();
         change(&mut wire);
         wire
     };
     for (what, wrong) in [
-        ("another product's chain", changed(&|wire| wire.certificate_chain.clone_from(&milan))),
-        ("another TCB's name", changed(&|wire| wire.tcbm = "5100000004010100".to_owned())),
-        ("the other order", changed(&|wire| wire.tcbm = "0101010400000051".to_owned())),
-        ("another chip", changed(&|wire| wire.vcek_cert = another.to_pem())),
-        ("the chain in the place of the leaf", changed(&|wire| wire.vcek_cert.clone_from(&chain))),
-        ("no number", changed(&|wire| wire.cache_control = "a day".to_owned())),
-        ("three certificates", changed(&|wire| {
-            let leaf = wire.vcek_cert.clone();
-            wire.certificate_chain.push_str(&leaf);
-        })),
+        (
+            "another product's chain",
+            changed(&|wire| wire.certificate_chain.clone_from(&milan)),
+        ),
+        (
+            "another TCB's name",
+            changed(&|wire| wire.tcbm = "5100000004010100".to_owned()),
+        ),
+        (
+            "the other order",
+            changed(&|wire| wire.tcbm = "0101010400000051".to_owned()),
+        ),
+        (
+            "another chip",
+            changed(&|wire| wire.vcek_cert = another.to_pem()),
+        ),
+        (
+            "the chain in the place of the leaf",
+            changed(&|wire| wire.vcek_cert.clone_from(&chain)),
+        ),
+        (
+            "no number",
+            changed(&|wire| wire.cache_control = "a day".to_owned()),
+        ),
+        (
+            "three certificates",
+            changed(&|wire| {
+                let leaf = wire.vcek_cert.clone();
+                wire.certificate_chain.push_str(&leaf);
+            }),
+        ),
     ] {
         let refused = verify(&wrong, &host).expect_err(what);
         assert!(!refused.contains("59790fb1"), "{refused}");

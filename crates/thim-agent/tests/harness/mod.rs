@@ -54,7 +54,10 @@ impl Answer {
 
     /// The word of `THIM-Cause`.
     pub fn cause(&self) -> &str {
-        self.header("thim-cause").split(';').next().unwrap_or_default()
+        self.header("thim-cause")
+            .split(';')
+            .next()
+            .unwrap_or_default()
     }
 
     pub fn wire(&self) -> ThimCertification {
@@ -192,6 +195,8 @@ impl Bench {
         let server = self.start(&self.config()).await;
         let answer = get(server.http, PATH).await;
         assert_eq!(answer.status, 200, "{answer:?}");
+        // One look at a time: the first has ended then, and what it brought is on disk.
+        server.agent.look().await;
         server
     }
 }
@@ -204,7 +209,9 @@ pub async fn get(at: SocketAddr, target: &str) -> Answer {
 pub async fn ask(at: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
     let host = [("Host", at.to_string())];
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
-    let given = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    let given = headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"));
     if !given {
         head.push_str(&format!("{}: {}\r\n", host[0].0, host[0].1));
     }
@@ -221,11 +228,23 @@ pub async fn raw(at: SocketAddr, bytes: &[u8]) -> Answer {
     stream.write_all(bytes).await.unwrap();
     let mut text = Vec::new();
     let read = stream.read_to_end(&mut text);
-    tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), read)
+        .await
+        .unwrap()
+        .unwrap();
     let text = String::from_utf8(text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no head: {text:?}"));
     let mut lines = head.lines();
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     let headers = lines
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
@@ -261,7 +280,10 @@ async fn fake_service(
             calls.fetch_add(1, Ordering::SeqCst);
             let head = String::from_utf8(head).unwrap();
             targets.lock().unwrap().push(head.clone());
-            assert!(head.to_lowercase().contains("\r\nmetadata: true\r\n"), "{head}");
+            assert!(
+                head.to_lowercase().contains("\r\nmetadata: true\r\n"),
+                "{head}"
+            );
             let target = head.split(' ').nth(1).unwrap().to_owned();
             let now = does.lock().unwrap().clone();
             let (status, headers, body) = match now {
@@ -274,7 +296,10 @@ async fn fake_service(
                 }
                 Does::Closes => return,
             };
-            let mut text = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
+            let mut text = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n",
+                body.len()
+            );
             for (name, value) in headers {
                 text.push_str(&format!("{name}: {value}\r\n"));
             }
@@ -292,19 +317,31 @@ async fn certification(kds: &Kds, target: &str) -> (u16, Vec<(&'static str, Stri
     let query = target.split_once('?').unwrap().1;
     let value = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.clone().find(|(n, _)| *n == name).unwrap().1.to_owned()
+        pairs
+            .clone()
+            .find(|(n, _)| *n == name)
+            .unwrap()
+            .1
+            .to_owned()
     };
     let chips = kds.management().chips();
     let unknown = || {
         let cause = vec![("THIM-Cause", "absent; detail=\"no such chip\"".to_owned())];
         (404, cause, String::new())
     };
-    let Some(chip) = chips.into_iter().find(|chip| chip.hwid_hex() == value("platformId")) else {
+    let Some(chip) = chips
+        .into_iter()
+        .find(|chip| chip.hwid_hex() == value("platformId"))
+    else {
         return unknown();
     };
     let tcbm = u64::from_str_radix(&value("tcbVersion"), 16).unwrap();
     match issue(kds, &chip, &sim_tcb(&chip, tcbm)).await {
-        Some(wire) => (200, vec![("Content-Type", "application/json".to_owned())], wire.to_json()),
+        Some(wire) => (
+            200,
+            vec![("Content-Type", "application/json".to_owned())],
+            wire.to_json(),
+        ),
         None => unknown(),
     }
 }
@@ -324,7 +361,12 @@ pub async fn issue(kds: &Kds, chip: &SimChip, tcb: &SimTcb) -> Option<ThimCertif
     let chain = bytes(&kds.url(), &format!("/vcek/v1/{}/cert_chain", chip.product)).await?;
     let vcek = thim_verify::amd::Vcek::from_der(&vcek).unwrap();
     let chain = String::from_utf8(chain).unwrap();
-    Some(ThimCertification::new(&vcek.to_pem(), &tcb.tcbm(chip.product), &chain, 86_400))
+    Some(ThimCertification::new(
+        &vcek.to_pem(),
+        &tcb.tcbm(chip.product),
+        &chain,
+        86_400,
+    ))
 }
 
 /// The body of a 200.
@@ -335,7 +377,10 @@ async fn bytes(url: &str, target: &str) -> Option<Vec<u8>> {
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut text = Vec::new();
     stream.read_to_end(&mut text).await.unwrap();
-    let end = text.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let end = text
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
     let ok = String::from_utf8_lossy(&text[..end]).contains(" 200 ");
     ok.then(|| text[end + 4..].to_vec())
 }

@@ -11,8 +11,9 @@ mod wire;
 
 pub use client::{Client, ClientError, PccsAnswer, RawAnswer};
 pub use wire::{
-    Diagnosis, EditionSummary, EventRecord, ImportFile, ImportReport, ImportRequest, KeyStatus,
-    NewToken, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
-    PlatformSummary, Problem, RefreshReport, RefreshStep, Refused, RegisterReport, RegisterRequest,
-    RotationReport, Status, TokenSummary, TransitionRecord,
+    DEFAULT_CACHE_SECONDS, Diagnosis, EditionSummary, EventRecord, ImportFile, ImportReport,
+    ImportRequest, KeyStatus, NewToken, PlatformLevel, PlatformMoment, PlatformName,
+    PlatformRawTcb, PlatformRecord, PlatformSummary, Problem, RefreshReport, RefreshStep, Refused,
+    RegisterReport, RegisterRequest, RotationReport, Status, ThimCertification, TokenSummary,
+    TransitionRecord,
 };

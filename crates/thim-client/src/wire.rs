@@ -1,11 +1,13 @@
 //! The shapes of the own API. Times are RFC 3339 in UTC, digests lower-case hex, keys as
 //! [`thim_verify::ArtefactKey`] prints them.
 
+mod certification;
 mod platforms;
 mod tokens;
 
 use serde::{Deserialize, Serialize};
 
+pub use certification::{DEFAULT_CACHE_SECONDS, ThimCertification};
 pub use platforms::{
     Diagnosis, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
     PlatformSummary, RegisterReport, RegisterRequest,

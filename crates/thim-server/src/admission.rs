@@ -7,11 +7,12 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use thim_verify::{
-    Artefact, ArtefactKey, Certificate, Content, Digest, Error, Issuers, Kind, Revocation,
-    UnixTime, Unverified, Verified, compacted, verify,
+    Artefact, ArtefactKey, Certificate, Content, Digest, Error, Issuers, Kind, UnixTime,
+    Unverified, compacted,
 };
 
 use crate::collateral::Collateral;
+use crate::proof::{self, Proven};
 use crate::sentinel::{self, Candidate, History, Judgement, Origin, Remark, Seen, Severity, State};
 use crate::store::{
     Batch, CalledRow, EditionFilter, EditionRow, NewEdition, NewEvent, Quarantined, StoreError,
@@ -137,10 +138,9 @@ impl Collateral {
             } => {
                 batch.edition = Some(NewEdition::new(&verified, offer.source, offer.called, now));
                 batch.certificates = verified
-                    .chain()
                     .certificates()
                     .into_iter()
-                    .map(|certificate| (certificate.clone(), now))
+                    .map(|certificate| (certificate, now))
                     .collect();
                 batch.transitions.push(Transition {
                     edition: artefact.id(),
@@ -204,7 +204,7 @@ impl Collateral {
     /// The sentinel's judgement of a verified document beside the history of its key, and what it is in a history.
     pub(crate) async fn judge(
         &self,
-        verified: &Verified<Artefact>,
+        verified: &Proven,
         history: &History,
         issuers: &Issuers,
         origin: Origin,
@@ -212,24 +212,19 @@ impl Collateral {
     ) -> Result<(Seen, Judgement), StoreError> {
         let artefact: &Artefact = verified;
         let key = artefact.key();
-        let chain_fault = match verified.chain().holds_at(now) {
-            Ok(()) => None,
-            Err(_) if verified.chain().reissue_valid_at(issuers, now).is_some() => None,
-            Err(error) => Some(error.to_string()),
-        };
         let candidate = Candidate {
             seen: Seen {
                 id: artefact.id(),
                 issued: artefact.issued(),
                 next_update: artefact.next_update(),
-                signer_key: verified.chain().signer_key(),
+                signer_key: verified.signer_key(),
                 state: State::Held,
                 admitted: now,
                 revoked: serials(artefact),
+                number: crl_number(artefact),
             },
-            chain_fault,
-            unchecked: verified.revocation() == Revocation::Unchecked
-                && key != ArtefactKey::RootCrl,
+            chain_fault: verified.chain_fault(issuers, now),
+            unchecked: verified.is_unchecked(),
         };
         let expired_leaves: BTreeSet<String> = match key {
             ArtefactKey::PckCrl { ca } => {
@@ -237,7 +232,9 @@ impl Collateral {
                     .pck_expired_revoked(ca, artefact.issued())
                     .await?
             }
-            ArtefactKey::EnclaveIdentity { .. }
+            ArtefactKey::AmdCertChain { .. }
+            | ArtefactKey::AmdCrl { .. }
+            | ArtefactKey::EnclaveIdentity { .. }
             | ArtefactKey::EvaluationNumbers { .. }
             | ArtefactKey::RootCrl
             | ArtefactKey::TcbInfo { .. } => BTreeSet::new(),
@@ -435,15 +432,16 @@ impl Collateral {
         Ok(())
     }
 
-    fn verified(&self, offer: &Offer<'_>) -> Result<Verified<Artefact>, Error> {
+    fn verified(&self, offer: &Offer<'_>) -> Result<Proven, Error> {
         let issuers = self.issuers.load();
         let root_crl = self.root_crl.load();
         let judge = |unverified: Unverified| {
-            verify(
+            proof::prove(
                 unverified,
                 offer.delivered,
                 &issuers,
                 root_crl.as_deref(),
+                &self.amd,
                 offer.at,
             )
         };
@@ -480,9 +478,10 @@ impl Collateral {
                 state: row.state,
                 admitted: row.admitted,
                 revoked: None,
+                number: None,
             });
         }
-        if matches!(key.kind(), Kind::PckCrl | Kind::RootCrl)
+        if matches!(key.kind(), Kind::AmdCrl | Kind::PckCrl | Kind::RootCrl)
             && let Some(from) = history.last_good().map(|good| good.issued)
         {
             for seen in history
@@ -495,6 +494,7 @@ impl Collateral {
                 };
                 if let Ok(verified) = self.reverify(row, row.issued).await? {
                     seen.revoked = serials(&verified);
+                    seen.number = crl_number(&verified);
                 }
             }
         }
@@ -589,8 +589,27 @@ fn add_changes(batch: &mut Batch, key: ArtefactKey, now: UnixTime, changes: Vec<
 
 fn serials(artefact: &Artefact) -> Option<BTreeSet<sentinel::Serial>> {
     match artefact.content() {
+        Content::AmdCrl(crl) => {
+            let entries = crl.revoked().iter();
+            Some(entries.map(|entry| entry.serial.clone()).collect())
+        }
         Content::Crl(crl) => Some(crl.serials().map(<[u8]>::to_vec).collect()),
-        Content::EnclaveIdentity(_) | Content::EvaluationNumbers(_) | Content::TcbInfo(_) => None,
+        Content::AmdCertChain(_)
+        | Content::EnclaveIdentity(_)
+        | Content::EvaluationNumbers(_)
+        | Content::TcbInfo(_) => None,
+    }
+}
+
+/// The number of a list whose numbers carry an order: AMD's.
+fn crl_number(artefact: &Artefact) -> Option<u64> {
+    match artefact.content() {
+        Content::AmdCrl(crl) => Some(crl.number()),
+        Content::AmdCertChain(_)
+        | Content::Crl(_)
+        | Content::EnclaveIdentity(_)
+        | Content::EvaluationNumbers(_)
+        | Content::TcbInfo(_) => None,
     }
 }
 

@@ -8,20 +8,23 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use thim_verify::amd::{Anchors, builtin_chain};
 use thim_verify::{
-    Artefact, ArtefactKey, Content, Fmspc, Issuers, Kind, PckCa, Tee, TrustAnchors, UnixTime,
-    Verified,
+    Artefact, ArtefactKey, Content, Digest, Fmspc, Issuers, Kind, PckCa, Tee, TrustAnchors,
+    UnixTime, Verified, parse,
 };
 
+use crate::admission::{Offer, Refused};
 use crate::baseline::Choice;
 use crate::clock::Clock;
 use crate::flight::Flights;
 use crate::freshness::{self, Freshness};
 use crate::metrics::Metrics;
+use crate::proof::AmdTrust;
 use crate::ready::Ready;
 use crate::sentinel;
 use crate::store::{Store, StoreError};
-use crate::upstream::{ConfigError, FetchError, Fill, Intel};
+use crate::upstream::{AmdConfig, ConfigError, FetchError, Fill, Intel, Kds};
 use crate::view::{Published, Resolved, Subject, View};
 
 /// The keeper of collateral: store, published view, upstreams.
@@ -34,6 +37,9 @@ pub struct Collateral {
     pub(crate) pck_crls: [ArcSwapOption<Verified<Artefact>>; 2],
     // Rises whenever what the choice of a PCK certificate rests on has changed: a TCB info, a PCK CRL's entries.
     pub(crate) selection_epoch: AtomicU64,
+    pub(crate) amd: AmdTrust,
+    // Rises whenever what certificates of chips are judged by has changed: a chain, a list's entries.
+    pub(crate) endorsement_epoch: AtomicU64,
     // One admission at a time: what is judged against a history must be judged against all of it.
     pub(crate) admission: tokio::sync::Mutex<()>,
     pub(crate) held: Mutex<BTreeSet<ArtefactKey>>,
@@ -43,7 +49,9 @@ pub struct Collateral {
     pub(crate) backoff: crate::refresh::Backoff,
     pub(crate) fmspcs: ArcSwapOption<(UnixTime, bytes::Bytes)>,
     intel: Intel,
+    kds: Kds,
     fill: Fill,
+    amd_fill: Fill,
     freshness: freshness::Config,
     sentinel: sentinel::Config,
     read_only: bool,
@@ -53,10 +61,14 @@ pub struct Collateral {
 pub struct Settings<'a> {
     /// Where the store is.
     pub data: &'a Path,
-    /// The trusted roots.
+    /// Intel's trusted roots.
     pub anchors: TrustAnchors,
-    /// Upstreams.
+    /// AMD's trusted roots.
+    pub amd_anchors: Anchors,
+    /// Intel's upstreams.
     pub intel: &'a crate::upstream::Config,
+    /// AMD's upstreams.
+    pub amd: &'a AmdConfig,
     /// Polls, ages and graces.
     pub freshness: freshness::Config,
     /// Holds.
@@ -88,6 +100,13 @@ pub enum Ask {
     Fmspcs,
     /// An identity or TCB info, under a number.
     Subject(Subject, Choice),
+}
+
+impl Ask {
+    /// Whether AMD is the one to ask.
+    pub fn is_amd(self) -> bool {
+        matches!(self, Self::Artefact(key) if key.kind().vendor() == "amd")
+    }
 }
 
 /// An edition to serve.
@@ -189,11 +208,19 @@ impl Collateral {
         metrics: impl FnOnce(&[String]) -> Metrics,
     ) -> Result<Arc<Self>, OpenError> {
         let now = settings.clock.now();
-        let store = Arc::new(Store::open(settings.data, settings.anchors.fingerprint()).await?);
+        let store = Arc::new(
+            Store::open(
+                settings.data,
+                fingerprint(&settings.anchors, &settings.amd_anchors),
+            )
+            .await?,
+        );
         let newest = store.newest_admission().await?;
         let behind = newest.filter(|newest| now < *newest);
         let intel = Intel::new(settings.intel, &store, &settings.clock)?;
-        let names: Vec<String> = intel.all().map(|source| source.name().to_owned()).collect();
+        let kds = Kds::new(settings.amd, &store, &settings.clock)?;
+        let sources = intel.all().chain(kds.sources());
+        let names: Vec<String> = sources.map(|source| source.name().to_owned()).collect();
         let collateral = Self {
             store,
             published: Published::default(),
@@ -201,6 +228,8 @@ impl Collateral {
             root_crl: ArcSwapOption::empty(),
             pck_crls: Default::default(),
             selection_epoch: AtomicU64::new(0),
+            amd: AmdTrust::new(settings.amd_anchors),
+            endorsement_epoch: AtomicU64::new(0),
             admission: tokio::sync::Mutex::default(),
             held: Mutex::default(),
             cadence_noted: Mutex::default(),
@@ -211,6 +240,8 @@ impl Collateral {
             fill: settings.intel.fill,
             read_only: settings.view_past && behind.is_some(),
             intel,
+            kds,
+            amd_fill: settings.amd.fill,
             freshness: settings.freshness,
             sentinel: settings.sentinel,
         };
@@ -280,11 +311,11 @@ impl Collateral {
             // Published, and peek found it past its time.
             return Ok(None);
         }
-        let published = self
-            .publish(key, now)
-            .await
-            .map_err(|error| self.storage(&error))?;
-        let Some(ready) = published else {
+        let published = match self.publish(key, now).await {
+            Ok(None) if self.plant(key, now).await? => self.publish(key, now).await,
+            other => other,
+        };
+        let Some(ready) = published.map_err(|error| self.storage(&error))? else {
             return Ok(None);
         };
         Ok(ready.freshness(now).map(|freshness| Answer {
@@ -293,6 +324,43 @@ impl Collateral {
             hit: false,
             resolved,
         }))
+    }
+
+    /// Admits the chain of AMD's that came with this program, where none was ever held: it is the key server's own file,
+    /// and so a first chip needs no key server for it. False where there is nothing to plant.
+    async fn plant(&self, key: ArtefactKey, now: UnixTime) -> Result<bool, Refusal> {
+        let ArtefactKey::AmdCertChain { product, kind } = key else {
+            return Ok(false);
+        };
+        if self.read_only || !self.amd.anchors().is_builtin() {
+            return Ok(false);
+        }
+        let Some(chain) = builtin_chain(product, kind) else {
+            return Ok(false);
+        };
+        let held = self.store.editions_of(key).await;
+        if !held.map_err(|error| self.storage(&error))?.is_empty() {
+            return Ok(false);
+        }
+        let Ok(unverified) = parse(chain) else {
+            return Ok(false);
+        };
+        let offer = Offer {
+            unverified,
+            delivered: &[],
+            origin: sentinel::Origin::Import,
+            source: "built in",
+            called: None,
+            at: now,
+        };
+        match self.offer(offer).await {
+            Ok(_) => Ok(true),
+            Err(Refused::Store(error)) => Err(self.storage(&error)),
+            Err(refused @ (Refused::Future(_) | Refused::Judged(_) | Refused::Unverified(_))) => {
+                tracing::warn!(error = %refused, "the built-in chain is not admitted");
+                Ok(false)
+            }
+        }
     }
 
     pub(crate) fn may_fetch(&self, ask: Ask) -> Result<(), Refusal> {
@@ -307,16 +375,28 @@ impl Collateral {
                 }
             });
         }
-        let why = if self.read_only {
-            "this is a read-only view of the past"
-        } else if self.fill != Fill::Lazy {
-            "the fill mode is not lazy"
-        } else if self.intel.is_empty() {
-            "no upstream is configured"
+        let (fill, nobody) = if ask.is_amd() {
+            (self.amd_fill, self.kds.is_empty())
         } else {
-            return Ok(());
+            (self.fill, self.intel.is_empty())
         };
-        Err(Refusal::NotHeld { what, why })
+        match self.why_not_asked(fill, nobody) {
+            None => Ok(()),
+            Some(why) => Err(Refusal::NotHeld { what, why }),
+        }
+    }
+
+    /// Why a miss is not fetched, if it is not.
+    fn why_not_asked(&self, fill: Fill, nobody: bool) -> Option<&'static str> {
+        if self.read_only {
+            Some("this is a read-only view of the past")
+        } else if fill != Fill::Lazy {
+            Some("the fill mode is not lazy")
+        } else if nobody {
+            Some("no upstream is configured")
+        } else {
+            None
+        }
     }
 
     /// Adds to a refusal what the store knows: an edition that ended is worth saying.
@@ -324,7 +404,12 @@ impl Collateral {
         let Some((key, resolved)) = locate(&self.published.load(), ask, now) else {
             return Ok(refusal);
         };
-        let offline = self.fill == Fill::Offline;
+        let fill = if ask.is_amd() {
+            self.amd_fill
+        } else {
+            self.fill
+        };
+        let offline = fill == Fill::Offline;
         let editions = self
             .store
             .editions_of(key)
@@ -366,7 +451,12 @@ impl Collateral {
         self.fill
     }
 
-    /// The trusted roots.
+    /// AMD's roots, and what is in force under them.
+    pub fn amd(&self) -> &AmdTrust {
+        &self.amd
+    }
+
+    /// Intel's trusted roots.
     pub fn anchors(&self) -> TrustAnchors {
         self.issuers.load().anchors().clone()
     }
@@ -389,6 +479,26 @@ impl Collateral {
     /// The sources.
     pub fn intel(&self) -> &Intel {
         &self.intel
+    }
+
+    /// AMD's sources.
+    pub fn kds(&self) -> &Kds {
+        &self.kds
+    }
+
+    /// How AMD's misses are filled.
+    pub fn amd_fill(&self) -> Fill {
+        self.amd_fill
+    }
+
+    /// Why a certificate of a chip that is missed is not fetched, if it is not.
+    pub(crate) fn why_no_vcek_is_asked(&self) -> Option<&'static str> {
+        self.why_not_asked(self.amd_fill, self.kds.is_empty())
+    }
+
+    /// As [`Collateral::may_ask`], of AMD.
+    pub(crate) fn may_ask_amd(&self) -> bool {
+        self.amd_fill != Fill::Offline && !self.read_only && !self.kds.is_empty()
     }
 
     /// The settings of a kind.
@@ -497,6 +607,15 @@ impl Collateral {
     }
 }
 
+/// What a store belongs to. AMD's own roots leave it as it was before there were any.
+fn fingerprint(intel: &TrustAnchors, amd: &Anchors) -> Digest {
+    let own = intel.fingerprint();
+    if amd.is_builtin() {
+        return own;
+    }
+    Digest::of(&[own.0, amd.fingerprint().0].concat())
+}
+
 /// Which key answers, and how its number was chosen.
 pub(crate) fn locate(
     view: &View,
@@ -524,8 +643,8 @@ pub(crate) fn describe(ask: Ask) -> String {
 }
 
 impl Refusal {
-    pub(crate) fn from_fetch(ask: Ask, error: &FetchError) -> Self {
-        let what = describe(ask);
+    /// `what` was asked for, and this came of it.
+    pub(crate) fn from_fetch(what: String, error: &FetchError) -> Self {
         match error {
             FetchError::Absent => Self::Absent { what },
             FetchError::Budget { retry_after_secs }
@@ -549,7 +668,7 @@ impl Refusal {
 
     /// What to say of several sources' failures: "there is none" only where all say so, since a PCCS says it
     /// of everything it has not fetched; else what gives the most hope.
-    pub(crate) fn gravest(ask: Ask, failures: Vec<Self>) -> Self {
+    pub(crate) fn gravest(what: String, failures: Vec<Self>) -> Self {
         let rank = |refusal: &Self| match refusal {
             Self::Storage => 6,
             Self::Untrusted { .. } => 5,
@@ -566,7 +685,7 @@ impl Refusal {
             .into_iter()
             .max_by_key(rank)
             .unwrap_or_else(|| Self::NotHeld {
-                what: describe(ask),
+                what,
                 why: "no upstream is configured",
             })
     }
@@ -635,6 +754,10 @@ impl Refusal {
 pub(crate) fn as_list(artefact: &Artefact) -> Option<&thim_verify::EvaluationNumbers> {
     match artefact.content() {
         Content::EvaluationNumbers(list) => Some(list),
-        Content::Crl(_) | Content::EnclaveIdentity(_) | Content::TcbInfo(_) => None,
+        Content::AmdCertChain(_)
+        | Content::AmdCrl(_)
+        | Content::Crl(_)
+        | Content::EnclaveIdentity(_)
+        | Content::TcbInfo(_) => None,
     }
 }

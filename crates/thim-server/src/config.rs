@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use thim_verify::TrustAnchors;
+use thim_verify::amd::Anchors;
 
 use crate::access::PccsHash;
 use crate::{freshness, listen, platforms, sentinel, tls, upstream};
@@ -27,6 +28,8 @@ pub struct Config {
     pub limits: listen::Limits,
     /// Intel's upstreams.
     pub intel: upstream::Config,
+    /// AMD's upstreams.
+    pub amd: upstream::AmdConfig,
     /// The register of platforms.
     pub platforms: platforms::Config,
     /// Polls, ages and graces.
@@ -55,6 +58,8 @@ pub struct Http {
 pub struct Trust {
     /// PEM files with self-signed roots that replace Intel's. Relative paths count from the configuration file.
     pub intel_roots: Vec<PathBuf>,
+    /// PEM files with self-signed ARKs that replace AMD's, of all products. Relative paths count from the configuration file.
+    pub amd_roots: Vec<PathBuf>,
 }
 
 /// `[api]`.
@@ -109,6 +114,7 @@ impl Default for Config {
             https: tls::Config::default(),
             limits: listen::Limits::default(),
             intel: upstream::Config::default(),
+            amd: upstream::AmdConfig::default(),
             platforms: platforms::Config::default(),
             freshness: freshness::Config::default(),
             sentinel: sentinel::Config::default(),
@@ -154,38 +160,57 @@ impl Config {
             &mut config.https.key,
             &mut config.intel.api_key_file,
             &mut config.intel.ca_file,
+            &mut config.amd.ca_file,
+            &mut config.amd.products_file,
         ];
         for file in named.into_iter().flatten() {
             *file = base.join(&*file);
         }
-        for root in &mut config.trust.intel_roots {
+        let trust = &mut config.trust;
+        for root in trust.intel_roots.iter_mut().chain(&mut trust.amd_roots) {
             *root = base.join(&*root);
         }
         Ok(config)
     }
 
-    /// The roots to trust: Intel's pinned key, or the files of `[trust]`.
+    /// Intel's roots to trust: the pinned key, or the files of `[trust]`.
     pub fn anchors(&self) -> Result<TrustAnchors, ConfigError> {
         if self.trust.intel_roots.is_empty() {
             return Ok(TrustAnchors::intel());
         }
-        let mut pem = Vec::new();
-        for path in &self.trust.intel_roots {
-            let failed = |why: String| ConfigError::File {
-                path: path.clone(),
-                why,
-            };
-            pem.extend(std::fs::read(path).map_err(|error| failed(error.to_string()))?);
-            pem.push(b'\n');
-            if let Err(error) = TrustAnchors::from_pem(&pem) {
-                return Err(failed(error.to_string()));
-            }
-        }
-        TrustAnchors::from_pem(&pem).map_err(|error| ConfigError::File {
-            path: PathBuf::from("[trust]"),
-            why: error.to_string(),
-        })
+        roots(&self.trust.intel_roots, TrustAnchors::from_pem)
     }
+
+    /// AMD's roots to trust: the pinned keys, or the files of `[trust]`.
+    pub fn amd_anchors(&self) -> Result<Anchors, ConfigError> {
+        if self.trust.amd_roots.is_empty() {
+            return Ok(Anchors::builtin());
+        }
+        roots(&self.trust.amd_roots, Anchors::from_pem)
+    }
+}
+
+/// The roots of all files, each of which is judged with those before it, so that an error names its file.
+fn roots<T>(
+    files: &[PathBuf],
+    read: impl Fn(&[u8]) -> Result<T, thim_verify::Error>,
+) -> Result<T, ConfigError> {
+    let mut pem = Vec::new();
+    for path in files {
+        let failed = |why: String| ConfigError::File {
+            path: path.clone(),
+            why,
+        };
+        pem.extend(std::fs::read(path).map_err(|error| failed(error.to_string()))?);
+        pem.push(b'\n');
+        if let Err(error) = read(&pem) {
+            return Err(failed(error.to_string()));
+        }
+    }
+    read(&pem).map_err(|error| ConfigError::File {
+        path: PathBuf::from("[trust]"),
+        why: error.to_string(),
+    })
 }
 
 const FILE_LIMIT_BYTES: u64 = 1024 * 1024;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thim_verify::{ArtefactKey, Certificate, Error, Tee, UnixTime, parse};
+use thim_verify::{ArtefactKey, Certificate, Error, Tee, UnixTime, parse, parse_for};
 
 use crate::admission::{Offer, Refused, event};
 use crate::baseline::Choice;
@@ -41,6 +41,18 @@ impl Collateral {
 
     /// Fetches what `ask` wants, together with what is needed to choose its number and to judge its signer.
     pub(crate) async fn fetch(self: &Arc<Self>, ask: Ask, now: UnixTime) -> Result<(), Refusal> {
+        if ask.is_amd() {
+            // The list first: it judges the chain.
+            if let Ask::Artefact(ArtefactKey::AmdCertChain { product, kind }) = ask
+                && self.amd.crl(product, kind).is_none()
+            {
+                self.prepare(Ask::Artefact(ArtefactKey::AmdCrl { product, kind }), now)
+                    .await;
+            }
+            return self
+                .fly(ask, now, Lane::Background, Answered::WhenServable)
+                .await;
+        }
         let needs_list = matches!(ask, Ask::Subject(..)) && self.published.load().lists.is_empty();
         let needs_root_crl =
             ask != Ask::Artefact(ArtefactKey::RootCrl) && self.root_crl.load().is_none();
@@ -74,9 +86,15 @@ impl Collateral {
         if self.flights.recent_failure(&ask, now).is_some() {
             return;
         }
+        // The other lane of AMD's sources is for certificates of chips.
+        let lane = if ask.is_amd() {
+            Lane::Background
+        } else {
+            Lane::Miss
+        };
         if let Ok(Err(refusal)) = tokio::time::timeout(
             PREPARE_PATIENCE,
-            self.fly(ask, now, Lane::Miss, Answered::WhenServable),
+            self.fly(ask, now, lane, Answered::WhenServable),
         )
         .await
         {
@@ -136,12 +154,17 @@ impl Collateral {
         lane: Lane,
     ) -> Result<(), Refusal> {
         let mut failures = Vec::new();
-        let mut sources = self.intel().sources_for(&request).peekable();
+        let sources: Vec<&Source> = if request.is_amd() {
+            self.kds().sources().collect()
+        } else {
+            self.intel().sources_for(&request).collect()
+        };
+        let mut sources = sources.into_iter().peekable();
         while let Some(source) = sources.next() {
             let (result, turn) = source.get(&request, lane, sources.peek().is_none()).await;
             self.note_upstream(source, turn, &result).await;
             match result {
-                Err(error) => failures.push(Refusal::from_fetch(ask, &error)),
+                Err(error) => failures.push(Refusal::from_fetch(describe(ask), &error)),
                 Ok(fetched) => match self.take(ask, &request, fetched).await {
                     Ok(()) => return Ok(()),
                     Err(refusal) => {
@@ -151,7 +174,7 @@ impl Collateral {
                 },
             }
         }
-        Err(Refusal::gravest(ask, failures))
+        Err(Refusal::gravest(describe(ask), failures))
     }
 
     /// The vendor's list of FMSPCs, and how old it is in seconds; fetched again after an hour.
@@ -212,7 +235,11 @@ impl Collateral {
             self.fmspcs.store(Some(Arc::new((at, fetched.body))));
             return Ok(());
         }
-        let unverified = match parse(&fetched.body) {
+        let parsed = match ask {
+            Ask::Artefact(key) => parse_for(key, &fetched.body),
+            Ask::Fmspcs | Ask::Subject(..) => parse(&fetched.body),
+        };
+        let unverified = match parsed {
             Ok(unverified) => unverified,
             Err(error) => {
                 self.quarantine(&fetched.url, None, &error, fetched.body, at)
@@ -314,6 +341,10 @@ impl Collateral {
 /// What to ask an upstream for. By number where a list tells it: nothing then answers with another.
 fn wanted(ask: Ask, located: Option<(ArtefactKey, Option<Resolved>)>, view: &View) -> Wanted {
     match ask {
+        Ask::Artefact(ArtefactKey::AmdCertChain { product, kind }) => {
+            Wanted::AmdCertChain { product, kind }
+        }
+        Ask::Artefact(ArtefactKey::AmdCrl { product, kind }) => Wanted::AmdCrl { product, kind },
         Ask::Artefact(ArtefactKey::EvaluationNumbers { tee }) => Wanted::EvaluationNumbers { tee },
         Ask::Artefact(ArtefactKey::PckCrl { ca }) => Wanted::PckCrl { ca },
         Ask::Artefact(ArtefactKey::RootCrl) => Wanted::RootCrl,

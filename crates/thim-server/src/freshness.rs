@@ -84,6 +84,10 @@ pub struct KindPolicy {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// AMD's certificate chains. Polled every 6 h by default.
+    pub amd_chain: KindConfig,
+    /// AMD's CRLs. Polled every 6 h by default; a new one is expected every 28 days.
+    pub amd_crl: KindConfig,
     /// PCK CRLs and the root CRL. Polled hourly by default.
     pub crl: KindConfig,
     /// Lists of TCB evaluation data numbers. Polled hourly by default.
@@ -104,7 +108,7 @@ pub struct KindConfig {
     pub max_age: Option<Span>,
     /// How long past next update it is served: a duration, `"always"` or `"never"`. Default 7 days.
     pub serve_expired: Option<ServeExpired>,
-    /// A new edition is expected at least this often; an event says when it is not. Default 7 days, a year and 15 days for the root CRL.
+    /// A new edition is expected at least this often; an event says when it is not. Default 7 days, a year and 15 days for the root CRL, 28 days for AMD's CRLs; AMD's chains are never signed anew.
     pub cadence: Option<Span>,
 }
 
@@ -112,15 +116,22 @@ impl Config {
     /// The settings in force for `kind`.
     pub fn of(&self, kind: Kind) -> KindPolicy {
         let (config, poll_secs) = match kind {
+            Kind::AmdCertChain => (&self.amd_chain, 6 * HOUR),
+            Kind::AmdCrl => (&self.amd_crl, 6 * HOUR),
             Kind::EnclaveIdentity => (&self.identity, 6 * HOUR),
             Kind::EvaluationNumbers => (&self.evaluation_numbers, HOUR),
             Kind::PckCrl | Kind::RootCrl => (&self.crl, HOUR),
             Kind::TcbInfo => (&self.tcb_info, 6 * HOUR),
         };
-        let cadence_secs = if kind == Kind::RootCrl {
-            380 * DAY
-        } else {
-            7 * DAY
+        let cadence_secs = match kind {
+            // Longer than any of them lives.
+            Kind::AmdCertChain => 100 * 366 * DAY,
+            // Seen: one every three weeks, each for six.
+            Kind::AmdCrl => 28 * DAY,
+            Kind::RootCrl => 380 * DAY,
+            Kind::EnclaveIdentity | Kind::EvaluationNumbers | Kind::PckCrl | Kind::TcbInfo => {
+                7 * DAY
+            }
         };
         KindPolicy {
             poll_secs: config.poll.map_or(poll_secs, Span::secs).clamp(60, 7 * DAY),

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admission;
 pub mod baseline;
+pub mod chips;
 pub mod clock;
 pub mod collateral;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod listen;
 pub mod metrics;
 pub mod operations;
 pub mod platforms;
+pub mod proof;
 mod publication;
 pub mod ready;
 pub mod refresh;

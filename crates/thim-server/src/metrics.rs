@@ -33,6 +33,12 @@ pub struct Metrics {
 /// The routes that are counted apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Route {
+    /// AMD's certificate chains.
+    AmdCertChain,
+    /// AMD's CRLs.
+    AmdCrl,
+    /// The metadata service's answer about a chip.
+    Certification,
     /// `crl?uri=`.
     Crl,
     /// TCB info.
@@ -59,11 +65,20 @@ pub enum Route {
     PckCrl,
     /// Root CRL.
     RootCrl,
+    /// The central cache's answer about a chip.
+    SevSnpVm,
+    /// Certificates of chips.
+    Vcek,
+    /// Certificates of clouds.
+    Vlek,
 }
 
 impl Route {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
+        Self::AmdCertChain,
+        Self::AmdCrl,
+        Self::Certification,
         Self::Crl,
         Self::Tcb,
         Self::Identity,
@@ -77,10 +92,16 @@ impl Route {
         Self::PckCerts,
         Self::PckCrl,
         Self::RootCrl,
+        Self::SevSnpVm,
+        Self::Vcek,
+        Self::Vlek,
     ];
 
     const fn name(self) -> &'static str {
         match self {
+            Self::AmdCertChain => "cert_chain",
+            Self::AmdCrl => "amd-crl",
+            Self::Certification => "certification",
             Self::Crl => "crl",
             Self::Tcb => "tcb",
             Self::Identity => "identity",
@@ -94,6 +115,9 @@ impl Route {
             Self::PckCerts => "pckcerts",
             Self::PckCrl => "pckcrl",
             Self::RootCrl => "rootcacrl",
+            Self::SevSnpVm => "SevSnpVM",
+            Self::Vcek => "vcek",
+            Self::Vlek => "vlek",
         }
     }
 }

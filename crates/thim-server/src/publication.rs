@@ -5,13 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use thim_verify::amd::{EndorsementKind, Product};
 use thim_verify::{
-    Artefact, ArtefactKey, Content, Error, Issuers, Kind, PckCa, UnixTime, Verified, parse, verify,
+    Artefact, ArtefactKey, Content, Digest, Error, Issuers, Kind, PckCa, UnixTime, Verified,
+    parse_for,
 };
 
 use crate::admission::moved;
 use crate::baseline::Choice;
 use crate::collateral::{Ask, Collateral, as_list};
+use crate::proof::{self, Proven};
 use crate::ready::Ready;
 use crate::sentinel::{Severity, State};
 use crate::store::{Batch, EditionRow, StoreError};
@@ -31,6 +34,18 @@ impl Collateral {
         for ca in PckCa::ALL {
             self.adopt_pck_crl(ca, now).await?;
         }
+        // Only what is there: most services know one product or none.
+        let known = self.store.keys().await?;
+        for key in known.iter().map(|row| row.key) {
+            if let ArtefactKey::AmdCrl { product, kind } = key {
+                self.adopt_amd_crl(product, kind, now).await?;
+            }
+        }
+        for key in known.iter().map(|row| row.key) {
+            if let ArtefactKey::AmdCertChain { product, kind } = key {
+                self.adopt_amd_chain(product, kind, now).await?;
+            }
+        }
         for tee in thim_verify::Tee::ALL {
             self.adopt_list(ArtefactKey::EvaluationNumbers { tee }, now)
                 .await?;
@@ -39,7 +54,7 @@ impl Collateral {
         for (subject, choice, number) in self.store.called().await? {
             called.entry(subject).or_default().push((choice, number));
         }
-        let keys = self.store.keys().await?;
+        let keys = known;
         for row in keys.iter().filter(|row| row.state == State::Current) {
             let revoked = row
                 .revoked_entries
@@ -132,13 +147,7 @@ impl Collateral {
         };
         let confirmed = self.store.confirmed(key).await?;
         let seen = confirmed.map_or(row.admitted, |confirmed| confirmed.max(row.admitted));
-        let chain = match verified.chain().holds_at(now) {
-            Ok(()) => verified.chain().clone(),
-            Err(_) => verified
-                .chain()
-                .reissue_valid_at(&self.issuers.load(), now)
-                .unwrap_or_else(|| verified.chain().clone()),
-        };
+        let chain = verified.served_chain(&self.issuers.load(), now);
         let state = if self.is_read_only() {
             State::Current
         } else {
@@ -146,7 +155,7 @@ impl Collateral {
         };
         let ready = Arc::new(Ready::new(
             &verified,
-            &chain,
+            chain.as_ref(),
             seen,
             confirmed.is_some(),
             self.policy(key.kind()),
@@ -264,6 +273,17 @@ impl Collateral {
             return Ok(());
         }
         match key.kind() {
+            Kind::AmdCertChain if !batch.transitions.is_empty() => {
+                if let ArtefactKey::AmdCertChain { product, kind } = key {
+                    self.adopt_amd_chain(product, kind, now).await?;
+                }
+            }
+            Kind::AmdCrl if !batch.transitions.is_empty() => {
+                if let ArtefactKey::AmdCrl { product, kind } = key {
+                    self.adopt_amd_crl(product, kind, now).await?;
+                    self.judge_amd_again(product, kind, now).await?;
+                }
+            }
             Kind::RootCrl if !batch.transitions.is_empty() => {
                 self.adopt_root_crl(now).await?;
                 self.judge_again(now).await?;
@@ -276,7 +296,12 @@ impl Collateral {
                     self.adopt_pck_crl(ca, now).await?;
                 }
             }
-            Kind::EnclaveIdentity | Kind::PckCrl | Kind::RootCrl | Kind::TcbInfo => {}
+            Kind::AmdCertChain
+            | Kind::AmdCrl
+            | Kind::EnclaveIdentity
+            | Kind::PckCrl
+            | Kind::RootCrl
+            | Kind::TcbInfo => {}
         }
         let published = self.publish(key, now).await;
         // Here and not in `publish`: who only looks a key up may have read the store before it was admitted, and would
@@ -292,7 +317,7 @@ impl Collateral {
 
     /// Makes the newest root CRL the one that judges signers. An expired one still revokes what it revokes.
     async fn adopt_root_crl(&self, now: UnixTime) -> Result<(), StoreError> {
-        if let Some(verified) = self.newest(ArtefactKey::RootCrl, now).await? {
+        if let Some(verified) = self.verified_again(ArtefactKey::RootCrl, now).await? {
             self.root_crl.store(Some(Arc::new(verified)));
         }
         Ok(())
@@ -300,7 +325,7 @@ impl Collateral {
 
     /// Makes the newest PCK CRL of an authority the one that judges leaves.
     async fn adopt_pck_crl(&self, ca: PckCa, now: UnixTime) -> Result<(), StoreError> {
-        let Some(verified) = self.newest(ArtefactKey::PckCrl { ca }, now).await? else {
+        let Some(verified) = self.verified_again(ArtefactKey::PckCrl { ca }, now).await? else {
             return Ok(());
         };
         let before = self.pck_crls[ca as usize].swap(Some(Arc::new(verified)));
@@ -318,13 +343,53 @@ impl Collateral {
         Ok(())
     }
 
-    /// What is current under `key`, verified again.
+    /// Makes the newest list of AMD's at one place the one that judges the authorities there.
+    async fn adopt_amd_crl(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let key = ArtefactKey::AmdCrl { product, kind };
+        if let Some(Proven::Amd(verified)) = self.newest(key, now).await?
+            && let Some(crl) = verified.as_crl()
+            && self.amd.adopt_crl(product, kind, crl)
+        {
+            self.endorses_anew();
+        }
+        Ok(())
+    }
+
+    /// Makes the newest chain of AMD's that verifies the one in force.
+    async fn adopt_amd_chain(
+        &self,
+        product: Product,
+        kind: EndorsementKind,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        let key = ArtefactKey::AmdCertChain { product, kind };
+        let chain = match self.newest(key, now).await? {
+            Some(Proven::Amd(verified)) => verified.as_cert_chain(),
+            Some(Proven::Intel(_)) | None => None,
+        };
+        if self.amd.adopt_chain(product, kind, chain) {
+            self.endorses_anew();
+        }
+        Ok(())
+    }
+
+    /// Certificates of chips are judged by something else from now on. As `chooses_anew`, to be called after the change.
+    fn endorses_anew(&self) {
+        self.endorsement_epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What is current under `key`, verified again; of Intel's keys.
     pub(crate) async fn verified_again(
         &self,
         key: ArtefactKey,
         now: UnixTime,
     ) -> Result<Option<Verified<Artefact>>, StoreError> {
-        self.newest(key, now).await
+        Ok(self.newest(key, now).await?.and_then(Proven::intel))
     }
 
     /// Lets the newest list of a TEE inform the choice of numbers. An expired one still does.
@@ -342,11 +407,7 @@ impl Collateral {
     }
 
     /// The newest edition of a key that is neither held nor quarantined and verifies on the way out.
-    async fn newest(
-        &self,
-        key: ArtefactKey,
-        now: UnixTime,
-    ) -> Result<Option<Verified<Artefact>>, StoreError> {
+    async fn newest(&self, key: ArtefactKey, now: UnixTime) -> Result<Option<Proven>, StoreError> {
         let rows = self.store.editions_of(key).await?;
         for row in rows
             .iter()
@@ -380,34 +441,86 @@ impl Collateral {
             if !judged.insert(certificate.spki_digest()) {
                 continue;
             }
-            for row in self
-                .store
-                .editions_signed_by(certificate.spki_digest())
-                .await?
-            {
-                let cause = format!(
-                    "its signer {} is revoked by the root CRL of {}",
-                    certificate.subject_cn(),
-                    root_crl.issued()
-                );
-                let batch = moved(
-                    &row,
-                    State::Quarantined,
-                    "signer.revoked",
-                    Severity::Alarm,
-                    cause,
-                    now,
-                );
-                self.commit(&batch).await?;
-                self.withdraw(row.key);
+            let cause = format!(
+                "its signer {} is revoked by the root CRL of {}",
+                certificate.subject_cn(),
+                root_crl.issued()
+            );
+            self.stop_signer(certificate.spki_digest(), &cause, now)
+                .await?;
+        }
+        self.check_unchecked(root_crl.issued(), |key| key.kind().vendor() == "intel")
+            .await
+    }
+
+    /// A list of AMD's has come: chains whose authorities it names are quarantined, what was unchecked is checked.
+    async fn judge_amd_again(
+        &self,
+        product: Product,
+        of: EndorsementKind,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        for kind in EndorsementKind::ALL {
+            let Some(crl) = self.amd.crl(product, kind) else {
+                continue;
+            };
+            let key = ArtefactKey::AmdCertChain { product, kind };
+            for row in self.store.editions_of(key).await? {
+                if row.state == State::Quarantined {
+                    continue;
+                }
+                // It is verified against the list in force; only a revocation is news.
+                if let Err(error @ Error::Revoked { .. }) = self.reverify(&row, now).await? {
+                    let cause = format!("{error}, says CRL number {}", crl.number());
+                    self.stop(&row, cause, now).await?;
+                }
+            }
+            self.adopt_amd_chain(product, kind, now).await?;
+            if kind == of {
+                self.check_unchecked(crl.this_update(), |other| other == key)
+                    .await?;
             }
         }
-        let checked = self
-            .store
-            .unchecked()
-            .await?
-            .into_iter()
-            .map(|row| (row.id, root_crl.issued()))
+        Ok(())
+    }
+
+    /// Quarantines everything that a key has signed.
+    async fn stop_signer(
+        &self,
+        signer_key: Digest,
+        cause: &str,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        for row in self.store.editions_signed_by(signer_key).await? {
+            self.stop(&row, cause.to_owned(), now).await?;
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, row: &EditionRow, cause: String, now: UnixTime) -> Result<(), StoreError> {
+        let batch = moved(
+            row,
+            State::Quarantined,
+            "signer.revoked",
+            Severity::Alarm,
+            cause,
+            now,
+        );
+        self.commit(&batch).await?;
+        self.withdraw(row.key);
+        Ok(())
+    }
+
+    /// Editions that no list was there for, of keys that this one judges, are checked now.
+    async fn check_unchecked(
+        &self,
+        this_update: UnixTime,
+        judges: impl Fn(ArtefactKey) -> bool,
+    ) -> Result<(), StoreError> {
+        let unchecked = self.store.unchecked().await?.into_iter();
+        let checked = unchecked
+            .filter(|row| judges(row.key))
+            .map(|row| (row.id, this_update))
             .collect();
         self.commit(&Batch {
             checked,
@@ -421,7 +534,7 @@ impl Collateral {
         &self,
         row: &EditionRow,
         now: UnixTime,
-    ) -> Result<Result<Verified<Artefact>, Error>, StoreError> {
+    ) -> Result<Result<Proven, Error>, StoreError> {
         let Some(document) = self.store.document(row.id).await? else {
             return Ok(Err(Error::Format {
                 what: row.id.to_string(),
@@ -430,18 +543,19 @@ impl Collateral {
         };
         let issuers = self.issuers.load();
         let root_crl = self.root_crl.load();
-        Ok(parse(&document).and_then(|unverified| {
+        Ok(parse_for(row.key, &document).and_then(|unverified| {
             if unverified.key() != row.key || unverified.signed_digest() != row.id {
                 return Err(Error::Format {
                     what: row.id.to_string(),
                     why: "the row holds another document".to_owned(),
                 });
             }
-            verify(
+            proof::prove(
                 unverified,
                 &[],
                 &issuers,
                 root_crl.as_deref(),
+                &self.amd,
                 now.max(row.issued),
             )
         }))

@@ -6,11 +6,14 @@
 //! `spec/quote-provider-clients.md` section 5.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED, WARNING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LAST_MODIFIED, WARNING,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use thim_verify::{Artefact, ArtefactKey, Chain, Digest, Enclave, Kind, UnixTime};
+use thim_verify::{Artefact, ArtefactKey, Chain, Content, Digest, Enclave, Kind, UnixTime};
 
 use crate::freshness::{Freshness, KindPolicy};
+use crate::proof::Proven;
 use crate::sentinel::State;
 
 /// In which form a document is served.
@@ -22,7 +25,7 @@ pub enum Shape {
     Hex,
     /// A signed JSON document.
     Json,
-    /// A CRL in PEM.
+    /// A CRL in PEM; a chain of AMD's as it was received.
     Pem,
 }
 
@@ -81,10 +84,10 @@ pub enum Unservable {
 }
 
 impl Ready {
-    /// Prepares an edition. `chain` is the one to serve, valid at the service's clock.
+    /// Prepares an edition. `chain` is the one to serve with it, valid at the service's clock; none goes with AMD's.
     pub fn new(
-        artefact: &Artefact,
-        chain: &Chain,
+        artefact: &Proven,
+        chain: Option<&Chain>,
         seen: UnixTime,
         confirmed: bool,
         policy: KindPolicy,
@@ -92,17 +95,19 @@ impl Ready {
     ) -> Self {
         let key = artefact.key();
         let document = artefact.document();
-        let chain_text = chain.to_pem();
-        let chain_header = chain.to_header_value();
+        let chain_text = chain.map_or(0, |chain| chain.to_pem().len());
+        let chain_header = chain.map(Chain::to_header_value);
         let form = |shape: Shape, body: Bytes| {
-            (body.len() + chain_text.len() + 2 <= CLIENT_LIMIT_BYTES).then(|| {
+            // The limit is that of Intel's client, which asks for nothing that comes without a chain.
+            let fits = chain.is_none() || body.len() + chain_text + 2 <= CLIENT_LIMIT_BYTES;
+            fits.then(|| {
                 let etag = format!("\"{}{}\"", artefact.id().short(), shape.suffix());
                 Form::new(
                     &key,
                     artefact,
                     shape,
                     body,
-                    &chain_header,
+                    chain_header.as_deref(),
                     &etag,
                     seen,
                     confirmed,
@@ -110,21 +115,18 @@ impl Ready {
             })
         };
         let forms = match key.kind() {
+            Kind::AmdCertChain => [None, None, None, form(Shape::Pem, document.clone())],
             Kind::EnclaveIdentity | Kind::EvaluationNumbers | Kind::TcbInfo => {
                 [None, None, form(Shape::Json, document.clone()), None]
             }
-            Kind::PckCrl | Kind::RootCrl => [
+            Kind::AmdCrl | Kind::PckCrl | Kind::RootCrl => [
                 form(Shape::Der, document.clone()),
                 form(Shape::Hex, data_encoding::HEXLOWER.encode(document).into()),
                 None,
                 form(Shape::Pem, pem_crl(document).into()),
             ],
         };
-        let ends = chain
-            .certificates()
-            .iter()
-            .map(|certificate| certificate.not_after())
-            .min();
+        let ends = artefact.holds_until(chain);
         Self {
             key,
             id: artefact.id(),
@@ -132,10 +134,7 @@ impl Ready {
             next_update: artefact.next_update(),
             seen,
             confirmed,
-            revoked_entries: match artefact.content() {
-                thim_verify::Content::Crl(crl) => Some(crl.revoked_len()),
-                _ => None,
-            },
+            revoked_entries: revoked_entries(artefact),
             policy,
             chain_holds_until: ends.unwrap_or(artefact.next_update()),
             archived: state == State::Archived,
@@ -203,15 +202,19 @@ impl Form {
         artefact: &Artefact,
         shape: Shape,
         body: Bytes,
-        chain: &str,
+        chain: Option<&str>,
         etag: &str,
         seen: UnixTime,
         confirmed: bool,
     ) -> Self {
         let mut headers = HeaderMap::with_capacity(16);
-        let chain = value(chain);
-        for name in chain_headers(key.kind()) {
-            headers.insert(name, chain.clone());
+        if let Some(chain) = chain.map(value) {
+            for name in chain_headers(key.kind()) {
+                headers.insert(name, chain.clone());
+            }
+        }
+        if let Some(name) = file_name(key) {
+            headers.insert(CONTENT_DISPOSITION, value(&name));
         }
         headers.insert(
             CONTENT_TYPE,
@@ -274,6 +277,7 @@ impl Shape {
 /// the first, and Azure's client asks twice when the first is missing.
 fn chain_headers(kind: Kind) -> &'static [HeaderName] {
     match kind {
+        Kind::AmdCertChain | Kind::AmdCrl => &[],
         Kind::EnclaveIdentity => &ENCLAVE_IDENTITY_CHAIN,
         Kind::EvaluationNumbers => &EVALUATION_NUMBERS_CHAIN,
         Kind::PckCrl | Kind::RootCrl => &PCK_CRL_CHAIN,
@@ -281,9 +285,38 @@ fn chain_headers(kind: Kind) -> &'static [HeaderName] {
     }
 }
 
-/// PCCS's content types on PCCS's paths, PCS's on those PCCS does not have.
+/// Number of revoked serials, of CRLs.
+pub(crate) fn revoked_entries(artefact: &Artefact) -> Option<usize> {
+    match artefact.content() {
+        Content::AmdCrl(crl) => Some(crl.revoked().len()),
+        Content::Crl(crl) => Some(crl.revoked_len()),
+        Content::AmdCertChain(_)
+        | Content::EnclaveIdentity(_)
+        | Content::EvaluationNumbers(_)
+        | Content::TcbInfo(_) => None,
+    }
+}
+
+/// What AMD's key server calls the file (`spec/amd-kds-and-thim.md` 1.4); of a list no answer was recorded.
+fn file_name(key: &ArtefactKey) -> Option<String> {
+    match key {
+        ArtefactKey::AmdCertChain { product, .. } => {
+            Some(format!("attachment; filename={product}.pem"))
+        }
+        ArtefactKey::AmdCrl { product, .. } => Some(format!("attachment; filename={product}.crl")),
+        ArtefactKey::EnclaveIdentity { .. }
+        | ArtefactKey::EvaluationNumbers { .. }
+        | ArtefactKey::PckCrl { .. }
+        | ArtefactKey::RootCrl
+        | ArtefactKey::TcbInfo { .. } => None,
+    }
+}
+
+/// PCCS's content types on PCCS's paths, PCS's on those PCCS does not have, the key server's on AMD's.
 fn content_type(key: &ArtefactKey, shape: Shape) -> &'static str {
     match (key, shape) {
+        // PEM too: spec/amd-kds-and-thim.md 1.4.
+        (ArtefactKey::AmdCertChain { .. } | ArtefactKey::AmdCrl { .. }, _) => OCTET_STREAM,
         (
             ArtefactKey::EvaluationNumbers { .. }
             | ArtefactKey::EnclaveIdentity {
@@ -300,6 +333,8 @@ fn content_type(key: &ArtefactKey, shape: Shape) -> &'static str {
     }
 }
 
+pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
+
 /// A CRL in PEM, 64 columns, with a final newline (RFC 7468 section 6).
 fn pem_crl(der: &[u8]) -> String {
     let text = data_encoding::BASE64.encode(der);
@@ -313,12 +348,12 @@ fn pem_crl(der: &[u8]) -> String {
     pem
 }
 
-fn max_age(secs: i64) -> HeaderValue {
+pub(crate) fn max_age(secs: i64) -> HeaderValue {
     value(&format!("max-age={secs}"))
 }
 
 /// A header value of our own making: digits, dates, percent-encoded text.
-fn value(text: &str) -> HeaderValue {
+pub(crate) fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }
 

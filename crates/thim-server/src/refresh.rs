@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use thim_client::{RefreshReport, RefreshStep};
+use thim_verify::amd::EndorsementKind;
 use thim_verify::{ArtefactKey, Enclave, PckCa, Tee, UnixTime};
 
 use crate::baseline::Choice;
@@ -105,6 +106,22 @@ pub async fn plan(
     ] {
         consider(0, Ask::Artefact(key), Some(key), key.to_string());
     }
+    // Of AMD's what this fleet needs: products it has chips of, and whatever list was asked for once.
+    let products = collateral.store().products_in_use().await?;
+    let wanted = products.into_iter().flat_map(|product| {
+        let kind = EndorsementKind::Vcek;
+        [
+            ArtefactKey::AmdCrl { product, kind },
+            ArtefactKey::AmdCertChain { product, kind },
+        ]
+    });
+    let lists = rows
+        .iter()
+        .map(|row| row.key)
+        .filter(|key| matches!(key, ArtefactKey::AmdCrl { .. }));
+    for key in wanted.chain(lists) {
+        consider(0, Ask::Artefact(key), Some(key), key.to_string());
+    }
     for ca in PckCa::ALL {
         let key = ArtefactKey::PckCrl { ca };
         consider(1, Ask::Artefact(key), Some(key), key.to_string());
@@ -162,7 +179,12 @@ pub async fn execute(
     step: &Step,
     now: UnixTime,
 ) -> Result<(), Refusal> {
-    if let Some(source) = collateral.intel().all().last() {
+    let source = if step.ask.is_amd() {
+        collateral.kds().sources().next()
+    } else {
+        collateral.intel().all().last()
+    };
+    if let Some(source) = source {
         source.pace(Lane::Background).await;
     }
     // Somebody who missed it may have fetched it since the plan was made.
@@ -217,14 +239,21 @@ pub async fn run(
     dry_run: bool,
 ) -> Result<RefreshReport, StoreError> {
     let steps = plan(collateral, clock.now(), all).await?;
-    let forbidden = if collateral.is_read_only() {
-        Some("not asked: this is a read-only view of the past")
-    } else if collateral.fill() == Fill::Offline {
-        Some("not asked: the fill mode is offline")
-    } else if collateral.intel().is_empty() {
-        Some("not asked: no upstream is configured")
-    } else {
-        None
+    let forbidden = |ask: Ask| {
+        let (fill, nobody) = if ask.is_amd() {
+            (collateral.amd_fill(), collateral.kds().is_empty())
+        } else {
+            (collateral.fill(), collateral.intel().is_empty())
+        };
+        if collateral.is_read_only() {
+            Some("not asked: this is a read-only view of the past")
+        } else if fill == Fill::Offline {
+            Some("not asked: the fill mode is offline")
+        } else if nobody {
+            Some("not asked: no upstream is configured")
+        } else {
+            None
+        }
     };
     // The root CRL first, then the lists: what follows is judged and chosen by them.
     let (root_crl, steps): (Vec<Step>, Vec<Step>) = steps
@@ -242,7 +271,7 @@ pub async fn run(
             .map(|step| async move {
                 let outcome = if dry_run {
                     None
-                } else if let Some(why) = forbidden {
+                } else if let Some(why) = forbidden(step.ask) {
                     Some(why.to_owned())
                 } else {
                     Some(match execute(collateral, &step, clock.now()).await {

@@ -35,6 +35,8 @@ pub type Entropy = fn(&mut [u8]) -> std::io::Result<()>;
 /// What a secret is. One that was sealed or hashed as one thing is not taken for another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
+    /// A chip of AMD's, with its product and, of a certificate, its TCB. Hashed only.
+    ChipId,
     /// An encrypted PPID.
     EncryptedPpid,
     /// A platform manifest.
@@ -46,6 +48,7 @@ pub enum Purpose {
 impl Purpose {
     const fn byte(self) -> u8 {
         match self {
+            Self::ChipId => 4,
             Self::EncryptedPpid => 1,
             Self::Manifest => 2,
             Self::Ppid => 3,

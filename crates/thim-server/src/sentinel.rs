@@ -6,7 +6,8 @@
 //! states they are given, so a restart loses nothing.
 //!
 //! Order is by issue date (`thisUpdate`). Intel's CRL numbers carry no order: nearly all are 1 and the
-//! root's went from 2 to 1 (`spec/intel-verification.md` section 2).
+//! root's went from 2 to 1 (`spec/intel-verification.md` section 2). AMD's rise by one each time, so one that falls is
+//! as suspicious as an un-revocation (`spec/amd-kds-and-thim.md` 2.4).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -114,6 +115,9 @@ impl Remark {
 /// Every event name, so that every metric series exists from the start.
 pub const EVENT_NAMES: &[&str] = &[
     "cadence.missed",
+    "chip.forgotten",
+    "chip.registered",
+    "crl.number",
     "crl.removed-expired",
     "crl.revoked",
     "crl.unrevoked",
@@ -146,6 +150,8 @@ pub const EVENT_NAMES: &[&str] = &[
     "trust.replaced",
     "upstream.down",
     "upstream.up",
+    "vcek.key-changed",
+    "vcek.stopped",
 ];
 
 /// `[sentinel]` of the configuration.
@@ -199,6 +205,8 @@ pub struct Seen {
     pub admitted: UnixTime,
     /// Revoked serials: of CRLs, and there of the last good edition and everything later.
     pub revoked: Option<BTreeSet<Serial>>,
+    /// The CRL number where it carries an order: of AMD's, as far as `revoked` is told.
+    pub number: Option<u64>,
 }
 
 /// All editions of one key, oldest first.
@@ -423,10 +431,11 @@ pub fn judge(
                 known_expired,
                 &mut remarks,
             );
-            if removed == 0 {
-                (State::Current, "newer".to_owned())
-            } else {
-                (State::Held, format!("un-revokes {removed}"))
+            let fell = judge_number(good, new, now, policy, &mut remarks);
+            match (removed, fell) {
+                (0, false) => (State::Current, "newer".to_owned()),
+                (0, true) => (State::Held, "its CRL number fell".to_owned()),
+                _ => (State::Held, format!("un-revokes {removed}")),
             }
         }
         _ => (State::Current, "newer".to_owned()),
@@ -507,6 +516,43 @@ fn judge_crl(
         ),
     ));
     removed.len()
+}
+
+/// Compares the numbers of two CRLs where they carry an order; true where that is a reason to hold.
+fn judge_number(
+    good: &Seen,
+    new: &Seen,
+    now: UnixTime,
+    policy: &Policy,
+    remarks: &mut Vec<Remark>,
+) -> bool {
+    let (Some(before), Some(after)) = (good.number, new.number) else {
+        return false;
+    };
+    if after > before {
+        return false;
+    }
+    let fell = after < before;
+    let (severity, what) = if fell {
+        (Severity::Alarm, "fell")
+    } else {
+        (Severity::Warning, "did not rise")
+    };
+    let text = format!("its CRL number {what}: {before} -> {after}");
+    remarks.push(Remark::new("crl.number", severity, text));
+    if !fell || policy.hold_secs == 0 || ending(good, now) {
+        return false;
+    }
+    if !remarks.iter().any(|remark| remark.name == "hold.started") {
+        let text = format!(
+            "CRL number {before} -> {after}: held until {} at most; {} of {} stays",
+            new.admitted.plus_secs(policy.hold_secs),
+            good.id.short(),
+            good.issued
+        );
+        remarks.push(Remark::new("hold.started", Severity::Alarm, text));
+    }
+    true
 }
 
 /// What has become due in `history` by `now`, in the order to apply it. Asked after every admission, at
@@ -652,8 +698,9 @@ fn release_cause(
         return Some("released: there is nothing to compare it with".to_owned());
     };
     let removed: BTreeSet<&Serial> = kept.difference(offered).collect();
-    if removed.is_empty() {
-        return Some("released: it un-revokes nothing that the current edition revokes".to_owned());
+    let fell = |seen: &Seen| seen.number < good.number;
+    if removed.is_empty() && !fell(held) {
+        return Some("released: it takes back nothing of the current edition".to_owned());
     }
     let end = held.admitted.plus_secs(policy.hold_secs);
     if now >= end {
@@ -672,6 +719,7 @@ fn release_cause(
         .editions
         .iter()
         .filter(|later| later.issued > held.issued && later.state != State::Quarantined)
+        .filter(|later| !fell(held) || fell(later))
         .filter_map(|later| later.revoked.as_ref())
         .filter(|revoked| removed.iter().all(|serial| !revoked.contains(*serial)))
         .count();

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Access, AccessError, admin_token};
+use crate::chips::{Chips, Step};
 use crate::clock::Clock;
 use crate::collateral::{Collateral, OpenError, Settings};
 use crate::config::{Config, ConfigError};
@@ -71,6 +72,8 @@ pub struct Server {
     pub collateral: Arc<Collateral>,
     /// The register of platforms.
     pub platforms: Arc<Platforms>,
+    /// The keeper of certificates of AMD's chips.
+    pub chips: Arc<Chips>,
     /// What secrets are sealed with.
     pub sealer: Arc<Sealer>,
     /// What tells platforms apart.
@@ -82,14 +85,19 @@ pub struct Server {
 impl Server {
     /// Starts everything that `config` says. The listeners open last: a port that answers can serve.
     pub async fn start(config: &Config, world: World) -> Result<Self, StartError> {
-        let anchors = config.anchors()?;
-        let replaced = !anchors.is_builtin();
+        let (anchors, amd_anchors) = (config.anchors()?, config.amd_anchors()?);
+        let replaced = [
+            (!anchors.is_builtin(), "intel_roots"),
+            (!amd_anchors.is_builtin(), "amd_roots"),
+        ];
         let clock = world.clock;
         let collateral = Collateral::open(
             Settings {
                 data: &config.data,
                 anchors,
+                amd_anchors,
                 intel: &config.intel,
+                amd: &config.amd,
                 freshness: config.freshness.clone(),
                 sentinel: config.sentinel.clone(),
                 clock: clock.clone(),
@@ -98,8 +106,11 @@ impl Server {
             Metrics::new,
         )
         .await?;
-        if replaced && !collateral.is_read_only() {
-            let text = "the pinned roots are replaced by configuration ([trust] intel_roots)";
+        for (_, key) in replaced.iter().filter(|(replaced, _)| *replaced) {
+            if collateral.is_read_only() {
+                break;
+            }
+            let text = format!("the pinned roots are replaced by configuration ([trust] {key})");
             tell(
                 &collateral,
                 Remark::new("trust.replaced", Severity::Alarm, text),
@@ -123,12 +134,19 @@ impl Server {
             Arc::clone(&identity),
             config.platforms.clone(),
         );
+        let chips = Chips::new(
+            Arc::clone(&collateral),
+            Arc::clone(&identity),
+            config.amd.clone(),
+        )
+        .map_err(OpenError::Config)?;
         let service = Arc::new(Service {
             collateral: Arc::clone(&collateral),
             clock: clock.clone(),
             access: Arc::new(access),
             sealer: Arc::clone(&sealer),
             platforms: Arc::clone(&platforms),
+            chips: Arc::clone(&chips),
             body_limit_bytes: config.limits.body_bytes,
         });
         let mut seed = [0; 16];
@@ -176,15 +194,25 @@ impl Server {
         }
         tasks.spawn(watch_time(
             Arc::clone(&platforms),
+            Arc::clone(&chips),
             clock.clone(),
             stopped.clone(),
         ));
-        if collateral.may_ask() {
+        if collateral.may_ask() || collateral.may_ask_amd() {
             tasks.spawn(keep_fresh(
                 Arc::clone(&collateral),
                 clock.clone(),
                 stopped.clone(),
             ));
+        }
+        if collateral.may_ask_amd() {
+            tasks.spawn(keep_chips(
+                Arc::clone(&chips),
+                clock.clone(),
+                stopped.clone(),
+            ));
+        }
+        if collateral.may_ask() {
             tasks.spawn(keep_platforms(Arc::clone(&platforms), clock, stopped));
         }
         Ok(Self {
@@ -193,6 +221,7 @@ impl Server {
             development_certificate,
             collateral,
             platforms,
+            chips,
             sealer,
             identity,
             stop,
@@ -239,12 +268,19 @@ async fn tell(collateral: &Collateral, remark: Remark, now: UnixTime) -> Result<
 }
 
 /// Lets time decide what time decides.
-async fn watch_time(platforms: Arc<Platforms>, clock: Clock, mut stop: watch::Receiver<bool>) {
+async fn watch_time(
+    platforms: Arc<Platforms>,
+    chips: Arc<Chips>,
+    clock: Clock,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
-        let ticked = match platforms.collateral().tick(clock.now()).await {
-            Ok(()) => platforms.tick(clock.now()).await,
-            failed => failed,
-        };
+        let ticked = async {
+            platforms.collateral().tick(clock.now()).await?;
+            platforms.tick(clock.now()).await?;
+            chips.tick(clock.now()).await
+        }
+        .await;
         if let Err(error) = ticked {
             tracing::error!(error = %error, "what was due could not be written; it is tried again");
         }
@@ -286,6 +322,33 @@ async fn keep_platforms(platforms: Arc<Platforms>, clock: Clock, mut stop: watch
         };
         if pause(if more { TICK } else { PLAN_EVERY }, &mut stop).await {
             return;
+        }
+    }
+}
+
+/// Asks AMD's key server for whoever is next in line.
+async fn keep_chips(chips: Arc<Chips>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    loop {
+        let wait = match chips.step(&clock).await {
+            Ok(Step::Done) => Duration::ZERO,
+            Ok(Step::Idle) => PLAN_EVERY,
+            Ok(Step::Wait(wait)) => wait,
+            Err(error) => {
+                tracing::error!(error = %error, "the line before the key server could not be read or written; it is tried again");
+                PLAN_EVERY
+            }
+        };
+        let woken = async {
+            // Whoever joins an empty line is asked for at once; a budget is not hurried.
+            if wait == PLAN_EVERY {
+                chips.wanted().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = woken => {}
+            stopped = pause(wait, &mut stop) => if stopped { return },
         }
     }
 }

@@ -69,7 +69,9 @@ impl Subject {
                 },
                 number,
             )),
-            ArtefactKey::EvaluationNumbers { .. }
+            ArtefactKey::AmdCertChain { .. }
+            | ArtefactKey::AmdCrl { .. }
+            | ArtefactKey::EvaluationNumbers { .. }
             | ArtefactKey::PckCrl { .. }
             | ArtefactKey::RootCrl => None,
         }

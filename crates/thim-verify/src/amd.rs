@@ -60,9 +60,10 @@ pub use findings::{Finding, FindingName, Findings, Outcome, ReportCollateral, ve
 pub use hw_id::HwId;
 pub use product::Product;
 pub use products::{ModelRange, ProductFacts, Products};
+pub(crate) use pss::is_pss_signed;
 pub use report::{Firmware, KeyInfo, SigningKey, SnpReport, Vmpl, parse_report};
 pub use tcb::{SnpTcb, SplField, SplValues, TcbComponent, TcbVersion};
 pub use verified::{
-    AmdChain, AmdRevocation, VcekKey, VerifiedAmd, VlekKey, verify_cert_chain, verify_crl,
-    verify_vcek, verify_vlek,
+    AmdChain, AmdRevocation, VcekKey, VerifiedAmd, VlekKey, verify_artefact, verify_cert_chain,
+    verify_crl, verify_vcek, verify_vlek,
 };

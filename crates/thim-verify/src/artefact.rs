@@ -4,12 +4,15 @@
 //! [`verify`](crate::verify) has judged it. An artefact is named by what was signed (its id is the digest of the
 //! signed bytes), so that another signature over the same body is the same artefact.
 
+mod amd;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER_PERMISSIVE;
 
+use crate::amd::{AmdCrl, CertChain, EndorsementKind, is_pss_signed};
 use crate::asn1::Name;
 use crate::error::within;
 use crate::intel::crl;
@@ -33,7 +36,11 @@ pub struct Artefact {
 /// What an artefact says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Content {
-    /// A revocation list.
+    /// The chain of one of AMD's products.
+    AmdCertChain(CertChain),
+    /// A revocation list of AMD's.
+    AmdCrl(AmdCrl),
+    /// A revocation list of Intel's.
     Crl(Crl),
     /// An enclave identity.
     EnclaveIdentity(EnclaveIdentity),
@@ -45,7 +52,9 @@ pub enum Content {
 
 #[derive(Clone)]
 enum Signature {
-    /// A list's: DER, and the issuer named inside.
+    /// AMD's: judged as a whole by that half of this crate.
+    InDocument,
+    /// A list of Intel's: DER, and the issuer named inside.
     Der { bytes: Bytes, issuer: Arc<Name> },
     /// A JSON object's: the text as received, and what it stands for.
     Raw { text: Bytes, bytes: [u8; 64] },
@@ -53,6 +62,8 @@ enum Signature {
 
 /// What must have signed an artefact, and how.
 pub(crate) enum SignedAs<'a> {
+    /// By one of AMD's keys, which is for [`verify_artefact`](crate::amd::verify_artefact) to judge.
+    Amd,
     /// ECDSA as DER, by the named issuer.
     Der {
         signature: &'a [u8],
@@ -68,39 +79,42 @@ impl Artefact {
         self.key
     }
 
-    /// `issueDate`, or `thisUpdate` of a list.
+    /// `issueDate`, or `thisUpdate` of a list; of a chain, when both its certificates had begun to be valid.
     pub fn issued(&self) -> UnixTime {
         self.issued
     }
 
-    /// `nextUpdate`.
+    /// `nextUpdate`; of a chain, the end of the certificate that ends first.
     pub fn next_update(&self) -> UnixTime {
         self.next_update
     }
 
-    /// The exact bytes that the signature covers: the inner JSON object, or the tbsCertList, DER.
+    /// The exact bytes that the signature covers: the inner JSON object, or the tbsCertList, DER (and after it `vlek`
+    /// where that is the list's place); of a chain of AMD's both certificates, DER.
     pub fn signed(&self) -> &Bytes {
         &self.signed
     }
 
-    /// The signature: `r || s`, big endian, 64 bytes, of a JSON object; ECDSA-Sig-Value, DER, of a list.
+    /// The signature: `r || s`, big endian, 64 bytes, of a JSON object; ECDSA-Sig-Value, DER, of a list of Intel's;
+    /// empty for AMD's objects, whose document has it.
     pub fn signature(&self) -> &[u8] {
         match &self.signature {
+            Signature::InDocument => &[],
             Signature::Der { bytes, .. } => bytes,
             Signature::Raw { bytes, .. } => bytes,
         }
     }
 
-    /// The signature's hex text as received; none for a list.
+    /// The signature's hex text as received; none for a list or a chain.
     pub fn signature_text(&self) -> Option<&str> {
         match &self.signature {
-            Signature::Der { .. } => None,
+            Signature::Der { .. } | Signature::InDocument => None,
             Signature::Raw { text, .. } => std::str::from_utf8(text).ok(),
         }
     }
 
     /// What is served: `{"<member>":<signed>,"signature":"<as received>"}` without white space of the envelope, which
-    /// is the body as received when it had that form; the whole DER of a list.
+    /// is the body as received when it had that form; the whole DER of a list; the PEM of a chain.
     pub fn document(&self) -> &Bytes {
         &self.document
     }
@@ -117,6 +131,7 @@ impl Artefact {
 
     pub(crate) fn signed_as(&self) -> SignedAs<'_> {
         match &self.signature {
+            Signature::InDocument => SignedAs::Amd,
             Signature::Der { bytes, issuer } => SignedAs::Der {
                 signature: bytes,
                 issuer,
@@ -236,18 +251,40 @@ impl Unverified {
 }
 
 /// Parses a signed object in any of its forms: a JSON envelope (`tcbInfo`, `enclaveIdentity` or
-/// `tcbEvaluationDataNumbers` beside `signature`), or a revocation list in DER, PEM or hex text.
+/// `tcbEvaluationDataNumbers` beside `signature`), a revocation list in DER, PEM or hex text, or a chain of AMD's in
+/// PEM. A list of AMD's counts as the one for VCEKs; [`parse_for`] knows better where the place is known.
 ///
 /// # Errors
 /// [`Error::Format`], [`Error::TooLarge`], [`Error::TooMany`], [`Error::Unsupported`] (version 1 of TCB info among
 /// them), [`Error::WrongIssuer`] for a list of another authority.
 pub fn parse(document: &[u8]) -> Result<Unverified, Error> {
+    parse_as(document, EndorsementKind::Vcek)
+}
+
+/// As [`parse`], for a document that was asked for under `key`, or stored under it. Says nothing of whether it is one.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for(key: ArtefactKey, document: &[u8]) -> Result<Unverified, Error> {
+    match key {
+        ArtefactKey::AmdCrl { kind, .. } => parse_as(document, kind),
+        ArtefactKey::AmdCertChain { .. }
+        | ArtefactKey::EnclaveIdentity { .. }
+        | ArtefactKey::EvaluationNumbers { .. }
+        | ArtefactKey::PckCrl { .. }
+        | ArtefactKey::RootCrl
+        | ArtefactKey::TcbInfo { .. } => parse(document),
+    }
+}
+
+/// `place` is where a list of AMD's was had.
+fn parse_as(document: &[u8], place: EndorsementKind) -> Result<Unverified, Error> {
     within("signed object", MAX_TEXT_BYTES, document.len())?;
     let text = document.trim_ascii();
     match text.first() {
         Some(b'{') => parse_json(document),
         // A DER SEQUENCE; white space is not trimmed off binary data. Hex text of one starts with the digit 3.
-        Some(0x30) if document.first() == Some(&0x30) => parse_crl(document),
+        Some(0x30) if document.first() == Some(&0x30) => parse_crl(document, place),
         Some(b'3') => {
             let der = HEXLOWER_PERMISSIVE.decode(text).map_err(|_| {
                 Error::format(
@@ -255,11 +292,15 @@ pub fn parse(document: &[u8]) -> Result<Unverified, Error> {
                     "neither JSON, nor a CRL in DER, PEM or hex",
                 )
             })?;
-            parse_crl(&der)
+            parse_crl(&der, place)
         }
+        Some(b'-') if text.starts_with(CERTIFICATE_MARK) => amd::cert_chain(document),
         Some(b'-') => match pem_blocks(text, CRL_LABEL, 1)?.as_slice() {
-            [der] => parse_crl(der),
-            _ => Err(Error::format("signed object", "PEM without a CRL")),
+            [der] => parse_crl(der, place),
+            _ => Err(Error::format(
+                "signed object",
+                "PEM without a CRL or a chain",
+            )),
         },
         _ => Err(Error::format(
             "signed object",
@@ -293,7 +334,7 @@ pub fn parse_detached(
 pub fn compacted(unverified: &Unverified) -> Option<Unverified> {
     let artefact = unverified.unverified();
     let member = match artefact.content() {
-        Content::Crl(_) => return None,
+        Content::AmdCertChain(_) | Content::AmdCrl(_) | Content::Crl(_) => return None,
         Content::EnclaveIdentity(_) => SignedMember::EnclaveIdentity,
         Content::EvaluationNumbers(_) => SignedMember::EvaluationNumbers,
         Content::TcbInfo(_) => SignedMember::TcbInfo,
@@ -322,7 +363,10 @@ fn parse_json(document: &[u8]) -> Result<Unverified, Error> {
     )
 }
 
-fn parse_crl(der: &[u8]) -> Result<Unverified, Error> {
+fn parse_crl(der: &[u8], place: EndorsementKind) -> Result<Unverified, Error> {
+    if is_pss_signed(der) {
+        return amd::crl(der, place);
+    }
     within("CRL", crl::MAX_DER_BYTES, der.len())?;
     let document = Bytes::copy_from_slice(der);
     let parsed = crl::parse(&document)?;
@@ -367,6 +411,9 @@ fn assemble(member: SignedMember, signed: &str, signature: &str) -> (Bytes, Byte
 }
 
 const CRL_LABEL: &str = "X509 CRL";
+
+/// RFC 7468, section 5.
+const CERTIFICATE_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// The largest list as hex text with line ends, and as PEM less than that.
 const MAX_TEXT_BYTES: usize = 2 * crl::MAX_DER_BYTES + 64 * 1024;

@@ -7,12 +7,28 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::amd::{EndorsementKind, Product};
 use crate::ids::serde_as_text;
 use crate::{Enclave, Error, EvaluationNumber, Fmspc, PckCa, Tee};
 
-/// The key of one Intel artefact. Text: `intel/tcb-info/tdx/v3/90C06F000000/18` and the like, one form each.
+/// The key of one artefact. Text: `intel/tcb-info/tdx/v3/90C06F000000/18`, `amd/crl/Milan/vcek` and the like, one form
+/// each. A certificate of one chip has no key: its chip id must not stand in listings and events.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ArtefactKey {
+    /// `amd/cert-chain/Milan/vcek`.
+    AmdCertChain {
+        /// Of which product.
+        product: Product,
+        /// For which endorsement keys.
+        kind: EndorsementKind,
+    },
+    /// `amd/crl/Milan/vcek`. The list of a product is had at two places; nothing in it tells which one it is.
+    AmdCrl {
+        /// Of which product.
+        product: Product,
+        /// For which endorsement keys' authorities.
+        kind: EndorsementKind,
+    },
     /// `intel/enclave-identity/td-qe/v2/18`.
     EnclaveIdentity {
         /// Whose identity.
@@ -51,6 +67,8 @@ impl ArtefactKey {
     /// The kind of artefact this key is of.
     pub const fn kind(&self) -> Kind {
         match self {
+            Self::AmdCertChain { .. } => Kind::AmdCertChain,
+            Self::AmdCrl { .. } => Kind::AmdCrl,
             Self::EnclaveIdentity { .. } => Kind::EnclaveIdentity,
             Self::EvaluationNumbers { .. } => Kind::EvaluationNumbers,
             Self::PckCrl { .. } => Kind::PckCrl,
@@ -64,6 +82,9 @@ impl fmt::Display for ArtefactKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
+            Self::AmdCertChain { product, kind: of } | Self::AmdCrl { product, kind: of } => {
+                write!(f, "amd/{kind}/{product}/{}", of.name())
+            }
             Self::EnclaveIdentity {
                 enclave,
                 version,
@@ -89,15 +110,27 @@ impl FromStr for ArtefactKey {
     fn from_str(text: &str) -> Result<Self, Error> {
         read(text).ok_or_else(|| Error::Format {
             what: "artefact key".to_owned(),
-            why: "not of the form intel/KIND/...".to_owned(),
+            why: "not of the form intel/KIND/... or amd/KIND/...".to_owned(),
         })
     }
 }
 
 fn read(text: &str) -> Option<ArtefactKey> {
-    let mut parts = text.strip_prefix("intel/")?.split('/');
+    let (vendor, rest) = text.split_once('/')?;
+    let mut parts = rest.split('/');
     let kind: Kind = parts.next()?.parse().ok()?;
+    if vendor != kind.vendor() {
+        return None;
+    }
     let key = match kind {
+        Kind::AmdCertChain => ArtefactKey::AmdCertChain {
+            product: product(parts.next()?)?,
+            kind: endorsement_kind(parts.next()?)?,
+        },
+        Kind::AmdCrl => ArtefactKey::AmdCrl {
+            product: product(parts.next()?)?,
+            kind: endorsement_kind(parts.next()?)?,
+        },
         Kind::EnclaveIdentity => ArtefactKey::EnclaveIdentity {
             enclave: parts.next()?.parse().ok()?,
             version: decimal(parts.next()?.strip_prefix('v')?)?,
@@ -120,6 +153,17 @@ fn read(text: &str) -> Option<ArtefactKey> {
     parts.next().is_none().then_some(key)
 }
 
+/// AMD's own spelling alone, so that each product has one text.
+fn product(text: &str) -> Option<Product> {
+    Product::ALL.into_iter().find(|one| one.name() == text)
+}
+
+fn endorsement_kind(text: &str) -> Option<EndorsementKind> {
+    EndorsementKind::ALL
+        .into_iter()
+        .find(|one| one.name() == text)
+}
+
 /// Digits without sign and without leading zeros, so that each number has one text.
 fn decimal<N: FromStr>(text: &str) -> Option<N> {
     let plain =
@@ -127,9 +171,13 @@ fn decimal<N: FromStr>(text: &str) -> Option<N> {
     if plain { text.parse().ok() } else { None }
 }
 
-/// The kinds of Intel artefacts. Text: the second segment of a key's.
+/// The kinds of artefacts. Text: the second segment of a key's.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
+    /// `cert-chain`, AMD's.
+    AmdCertChain,
+    /// `crl`, AMD's.
+    AmdCrl,
     /// `enclave-identity`.
     EnclaveIdentity,
     /// `tcb-evaluation-data-numbers`.
@@ -144,7 +192,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
+        Self::AmdCertChain,
+        Self::AmdCrl,
         Self::EnclaveIdentity,
         Self::EvaluationNumbers,
         Self::PckCrl,
@@ -155,11 +205,25 @@ impl Kind {
     /// The text form.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AmdCertChain => "cert-chain",
+            Self::AmdCrl => "crl",
             Self::EnclaveIdentity => "enclave-identity",
             Self::EvaluationNumbers => "tcb-evaluation-data-numbers",
             Self::PckCrl => "pck-crl",
             Self::RootCrl => "root-crl",
             Self::TcbInfo => "tcb-info",
+        }
+    }
+
+    /// Whose it is, the first segment of a key's text: `amd` or `intel`.
+    pub const fn vendor(self) -> &'static str {
+        match self {
+            Self::AmdCertChain | Self::AmdCrl => "amd",
+            Self::EnclaveIdentity
+            | Self::EvaluationNumbers
+            | Self::PckCrl
+            | Self::RootCrl
+            | Self::TcbInfo => "intel",
         }
     }
 }
@@ -190,13 +254,15 @@ serde_as_text!(ArtefactKey, Kind);
 mod tests {
     use super::*;
 
-    const TEXTS: [&str; 6] = [
+    const TEXTS: [&str; 8] = [
         "intel/enclave-identity/td-qe/v2/18",
         "intel/tcb-evaluation-data-numbers/tdx",
         "intel/pck-crl/platform",
         "intel/root-crl",
         "intel/tcb-info/tdx/v3/90C06F000000/18",
         "intel/tcb-info/sgx/v2/00606A000000/0",
+        "amd/crl/Genoa/vcek",
+        "amd/cert-chain/Turin/vlek",
     ];
 
     #[test]
@@ -225,9 +291,15 @@ mod tests {
                 format!("/{text}"),
                 format!("{text}/x"),
                 format!(" {text}"),
-                text.replacen("intel", "Intel", 1),
-                text.replacen("intel/", "intel//", 1),
-                text.replacen("intel/", "", 1),
+                text.replacen("intel", "Intel", 1).replacen("amd", "AMD", 1),
+                text.replacen('/', "//", 1),
+                text.split_once('/')
+                    .map_or_else(String::new, |(_, rest)| rest.to_owned()),
+                if text.starts_with("amd") {
+                    text.replacen("amd", "intel", 1)
+                } else {
+                    text.replacen("intel", "amd", 1)
+                },
                 text.rsplit_once('/')
                     .map_or_else(String::new, |(head, _)| head.to_owned()),
             ] {
@@ -243,6 +315,9 @@ mod tests {
             "intel/tcb-info/tdx/v3/90C06F000000/018",
             "intel/tcb-info/tdx/v3/90C06F000000/4294967296",
             "intel/tcb-info/tdx/v3/90C06F000000/",
+            "amd/crl/genoa/vcek",
+            "amd/crl/Genoa/VCEK",
+            "amd/crl/Rome/vcek",
         ] {
             assert!(bad.parse::<ArtefactKey>().is_err(), "{bad:?}");
         }

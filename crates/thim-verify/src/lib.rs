@@ -36,7 +36,7 @@ mod time;
 mod verified;
 
 pub use anchors::{TrustAnchors, well_known_issuers};
-pub use artefact::{Artefact, Content, Unverified, compacted, parse, parse_detached};
+pub use artefact::{Artefact, Content, Unverified, compacted, parse, parse_detached, parse_for};
 pub use certificate::Certificate;
 pub use chain::Chain;
 pub use error::Error;

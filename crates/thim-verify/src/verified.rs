@@ -77,7 +77,8 @@ pub enum Revocation {
 /// anchors here (at most 8 are considered). Certificates in `issuers` were verified before and cost nothing.
 ///
 /// # Errors
-/// [`Error::NotYetIssued`]; [`Error::UnknownIssuer`], [`Error::UntrustedRoot`], [`Error::WrongIssuer`],
+/// [`Error::NotYetIssued`]; [`Error::UnknownIssuer`] (of AMD's objects too: those are
+/// [`verify_artefact`](crate::amd::verify_artefact)'s), [`Error::UntrustedRoot`], [`Error::WrongIssuer`],
 /// [`Error::SignatureInvalid`] about the signer; [`Error::NotYetValid`], [`Error::Expired`] of the chain at the issue
 /// date; [`Error::Revoked`]. [`Error::Format`] when `root_crl` is not a root's list.
 pub fn verify(
@@ -132,6 +133,7 @@ impl Subject<'_> {
     fn may_be_signed_by(self, certificate: &Certificate) -> bool {
         match self {
             Self::Artefact(artefact) => match artefact.signed_as() {
+                SignedAs::Amd => false,
                 SignedAs::Der { issuer, .. } => {
                     certificate.is_named(issuer)
                         && certificate.is_ca()
@@ -154,6 +156,9 @@ impl Subject<'_> {
             Self::Artefact(artefact) => {
                 let what = artefact.key().kind().name();
                 match artefact.signed_as() {
+                    SignedAs::Amd => Err(Error::UnknownIssuer {
+                        wanted: AMD_ROOT.to_owned(),
+                    }),
                     SignedAs::Der { signature, .. } => {
                         certificate.verify_der_signature(what, artefact.signed(), signature)
                     }
@@ -173,6 +178,7 @@ impl Subject<'_> {
                 ArtefactKey::EnclaveIdentity { .. }
                 | ArtefactKey::EvaluationNumbers { .. }
                 | ArtefactKey::TcbInfo { .. } => TCB_SIGNING_CN,
+                ArtefactKey::AmdCertChain { .. } | ArtefactKey::AmdCrl { .. } => AMD_ROOT,
                 ArtefactKey::PckCrl { ca } => ca.common_name(),
                 ArtefactKey::RootCrl => ROOT_CA_CN,
             },
@@ -391,6 +397,9 @@ fn not_valid<'a>(certificates: impl Iterator<Item = &'a &'a Certificate>, at: Un
             wanted: "an issuer valid at the issue date".to_owned(),
         })
 }
+
+/// What would have had to sign an object of AMD's; none of Intel's certificates does.
+const AMD_ROOT: &str = "a root of AMD's";
 
 /// Intel's answers carry two, a bundle's members three; every further one would cost a signature check.
 const MAX_DELIVERED: usize = 8;

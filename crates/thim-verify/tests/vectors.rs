@@ -102,6 +102,9 @@ fn columns_agree(row: &Row, artefact: &Verified<Artefact>) {
         }
         ArtefactKey::PckCrl { ca } => assert!(file.starts_with(&format!("crl/{ca}-")), "{file}"),
         ArtefactKey::RootCrl => assert!(file.starts_with("crl/root-"), "{file}"),
+        ArtefactKey::AmdCertChain { .. } | ArtefactKey::AmdCrl { .. } => {
+            panic!("{file} is Intel's")
+        }
     }
     if !row["signer"].is_empty() {
         let key = artefact.chain().signer_key();

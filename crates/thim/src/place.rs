@@ -81,7 +81,9 @@ impl Place {
         let settings = Settings {
             data: self.data.as_deref().unwrap_or(&config.data),
             anchors: config.anchors().map_err(|error| error.to_string())?,
+            amd_anchors: config.amd_anchors().map_err(|error| error.to_string())?,
             intel: &config.intel,
+            amd: &config.amd,
             freshness: config.freshness.clone(),
             sentinel: config.sentinel.clone(),
             clock: clock.clone(),

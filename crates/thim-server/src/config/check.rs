@@ -28,6 +28,7 @@ pub fn check(config: &Config, today: UnixTime) -> Checked {
     let mut checked = Checked::default();
     checked.listeners(config, today);
     checked.intel(config);
+    checked.amd(config);
     checked.trust(config);
     checked.access(config);
     checked.times(config);
@@ -119,6 +120,35 @@ impl Checked {
         {
             self.remarks
                 .push("[intel] api_key_file: the key is not sent over plain http".to_owned());
+        }
+    }
+
+    fn amd(&mut self, config: &Config) {
+        let amd = &config.amd;
+        let upstream = if amd.upstream.is_empty() {
+            "nobody".to_owned()
+        } else {
+            amd.upstream.join(", then ")
+        };
+        self.knows("amd upstream", upstream);
+        self.knows("amd fill", amd.fill.name());
+        if let Some(path) = &amd.products_file {
+            self.knows("amd products", format!("those of {}", path.display()));
+        }
+        if let Err(error) = amd.check() {
+            self.faults.push(error.to_string());
+        }
+        match config.amd_anchors() {
+            Ok(anchors) if anchors.is_builtin() => self.knows("amd trust", "AMD's pinned roots"),
+            Ok(anchors) => {
+                let fingerprint = anchors.fingerprint().to_string();
+                self.knows("amd trust", format!("replaced, {fingerprint}"));
+                self.remarks.push(
+                    "[trust] amd_roots: AMD's pinned roots are replaced, for all that is served"
+                        .to_owned(),
+                );
+            }
+            Err(error) => self.faults.push(error.to_string()),
         }
     }
 

@@ -101,7 +101,8 @@ fn certificates(collateral: &Collateral, wanted: &BTreeSet<Digest>) -> Vec<Certi
 /// The key without its vendor, the issue date, and enough of the id to tell editions of one second apart.
 fn file_name(key: ArtefactKey, issued: UnixTime, id: Digest) -> String {
     let extension = match key.kind() {
-        Kind::PckCrl | Kind::RootCrl => "der",
+        Kind::AmdCertChain => "pem",
+        Kind::AmdCrl | Kind::PckCrl | Kind::RootCrl => "der",
         Kind::EnclaveIdentity | Kind::EvaluationNumbers | Kind::TcbInfo => "json",
     };
     let key = key.to_string();

@@ -122,9 +122,9 @@ pub async fn import(
 fn turn(object: &Object) -> (u8, UnixTime, ArtefactKey, Digest, String) {
     let key = object.unverified.key();
     let rank = match key.kind() {
-        Kind::RootCrl => 0,
+        Kind::AmdCrl | Kind::RootCrl => 0,
         Kind::EvaluationNumbers => 1,
-        Kind::EnclaveIdentity | Kind::PckCrl | Kind::TcbInfo => 2,
+        Kind::AmdCertChain | Kind::EnclaveIdentity | Kind::PckCrl | Kind::TcbInfo => 2,
     };
     (
         rank,

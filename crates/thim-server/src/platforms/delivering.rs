@@ -23,6 +23,7 @@ use super::list::{ListRefused, judge as judge_list};
 use super::registration::{Invalid, Registration};
 use super::{Authority, Imported, PlatformRefusal, Platforms};
 use crate::intake::{self, Gathered, Object};
+use crate::proof::Proven;
 use crate::sealing::Purpose;
 use crate::sentinel::{History, Judgement, Origin, Seen, State};
 use crate::store::StoreError;
@@ -201,7 +202,13 @@ impl Platforms {
             }
         }
         let (seen, judgement) = collateral
-            .judge(verified, history, issuers, Origin::Upstream, now)
+            .judge(
+                &Proven::Intel(verified.clone()),
+                history,
+                issuers,
+                Origin::Upstream,
+                now,
+            )
             .await
             .map_err(|error| self.storage(&error))?;
         let known_as = |seen: &Seen| (seen.id == verified.id()).then_some(seen.state);

@@ -34,12 +34,6 @@ pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime)
             );
         }
     };
-    if !answer.hit {
-        headers.insert(
-            CACHE_STATUS,
-            HeaderValue::from_static("THIM; fwd=miss; stored"),
-        );
-    }
     if let Some(resolved) = answer.resolved
         && (resolved.from_expired_list || resolved.without_list)
     {
@@ -53,10 +47,35 @@ pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime)
             text(&format!("default; number={}; list={list}", resolved.number)),
         );
     }
+    prepared(
+        headers,
+        body,
+        &etag,
+        Some(answer.ready.issued),
+        answer.hit,
+        asked,
+    )
+}
+
+/// A 200 or 304 from prepared headers and a shared body. Without `issued` only an entity tag makes a 304.
+pub(super) fn prepared(
+    mut headers: HeaderMap,
+    body: Bytes,
+    etag: &HeaderValue,
+    issued: Option<UnixTime>,
+    hit: bool,
+    asked: &HeaderMap,
+) -> Response<Body> {
+    if !hit {
+        headers.insert(
+            CACHE_STATUS,
+            HeaderValue::from_static("THIM; fwd=miss; stored"),
+        );
+    }
     let unchanged = if asked.contains_key(IF_NONE_MATCH) {
-        matches(asked, &etag)
+        matches(asked, etag)
     } else {
-        not_modified_since(asked, answer.ready.issued)
+        issued.is_some_and(|issued| not_modified_since(asked, issued))
     };
     let (status, body) = if unchanged {
         headers.remove(CONTENT_TYPE);

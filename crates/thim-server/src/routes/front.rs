@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use super::own::{self, Service};
 use super::query::Query;
-use super::{answer, pccs, pck, pcs};
+use super::{answer, kds, pccs, pck, pcs};
 use crate::metrics::{RequestIds, Result as Counted, Route};
 
 /// A response's body: shared bytes, or what axum made.
@@ -113,6 +113,35 @@ impl Front {
         response
     }
 
+    /// AMD's paths.
+    async fn amd<B>(
+        &self,
+        target: kds::Target<'_>,
+        request: &Request<B>,
+        request_id: &HeaderValue,
+    ) -> Response<Body> {
+        match *request.method() {
+            Method::GET | Method::HEAD => {
+                let now = self.service.clock.now();
+                let (query, headers) = (request.uri().query(), request.headers());
+                match kds::at_once(&self.service, &target, query, headers, now) {
+                    Some(response) => response,
+                    None => {
+                        kds::in_time(&self.service, &target, query, headers, now, request_id).await
+                    }
+                }
+            }
+            Method::OPTIONS => {
+                self.count(target.route(), StatusCode::OK);
+                kds::options(&self.service, &target)
+            }
+            _ => {
+                self.count(target.route(), StatusCode::METHOD_NOT_ALLOWED);
+                kds::not_allowed()
+            }
+        }
+    }
+
     /// PCK certificates, in all dialects.
     async fn certificates<B>(
         &self,
@@ -159,6 +188,9 @@ impl Front {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let path = request.uri().path();
+        if let Some(target) = kds::target(path) {
+            return self.amd(target, &request, request_id).await;
+        }
         if pck::target(path).is_some() {
             return self.certificates(request, peer, request_id).await;
         }

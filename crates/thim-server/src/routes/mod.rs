@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod crl_uri;
 mod front;
+mod kds;
 mod own;
 mod pccs;
 mod pck;

@@ -20,6 +20,7 @@ use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
 use super::{platforms, tokens};
 use crate::access::{Access, Act};
+use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
 use crate::intake;
@@ -40,6 +41,8 @@ pub struct Service {
     pub sealer: Arc<Sealer>,
     /// The register of platforms.
     pub platforms: Arc<Platforms>,
+    /// The keeper of certificates of AMD's chips.
+    pub chips: Arc<Chips>,
     /// Bytes of a request's body, imports apart.
     pub body_limit_bytes: usize,
 }

@@ -5,9 +5,8 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{Either, Full};
 use serde::Deserialize;
 use thim_verify::{CpuSvn, PceId, PceSvn, RawTcb, UnixTime};
 
@@ -20,7 +19,6 @@ use crate::access::{Act, Dialect};
 use crate::metrics::{Result as Counted, Route};
 use crate::platforms::registration::{EncryptedPpid, Manifest};
 use crate::platforms::{Cause, Found, Listed, PckAsk, PckShape, PlatformRefusal};
-use crate::ready::CACHE_STATUS;
 
 /// A path that has PCK certificates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -390,11 +388,15 @@ where
     Ok(response)
 }
 
-/// The manners of a metadata service: no proxy in between, and a header no browser sends by itself.
 fn metadata_fault(target: &Target<'_>, headers: &HeaderMap) -> Option<&'static str> {
     if target.endpoint != Endpoint::Metadata {
         return None;
     }
+    manners_fault(headers)
+}
+
+/// The manners of a metadata service: no proxy in between, and a header no browser sends by itself.
+pub(super) fn manners_fault(headers: &HeaderMap) -> Option<&'static str> {
     if headers.contains_key("x-forwarded-for") {
         return Some("Bad request. Requests with X-Forwarded-For are not answered");
     }
@@ -405,24 +407,15 @@ fn metadata_fault(target: &Target<'_>, headers: &HeaderMap) -> Option<&'static s
 }
 
 fn certificate(found: &Found, shape: PckShape, asked: &HeaderMap, now: UnixTime) -> Response<Body> {
-    let mut served = found.ready.serve(shape, now);
-    if !found.hit {
-        served.headers.insert(
-            CACHE_STATUS,
-            HeaderValue::from_static("THIM; fwd=miss; stored"),
-        );
-    }
-    let unchanged = asked.contains_key(IF_NONE_MATCH) && answer::matches(asked, &served.etag);
-    let (status, body) = if unchanged {
-        served.headers.remove(CONTENT_TYPE);
-        (StatusCode::NOT_MODIFIED, Bytes::new())
-    } else {
-        (StatusCode::OK, served.body)
-    };
-    let mut response = Response::new(Either::Left(Full::new(body)));
-    *response.status_mut() = status;
-    *response.headers_mut() = served.headers;
-    response
+    let served = found.ready.serve(shape, now);
+    answer::prepared(
+        served.headers,
+        served.body,
+        &served.etag,
+        None,
+        found.hit,
+        asked,
+    )
 }
 
 /// Why there is nothing, in PCCS's statuses and texts (section 1.1), with the cause beside them.

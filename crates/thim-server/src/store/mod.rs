@@ -8,6 +8,8 @@
 //! Who trusts it. Nobody: what comes out is parsed and verified again before it is published
 //! (`collateral`), so an altered file is found, not served.
 
+mod chips;
+mod endorsements;
 mod handover;
 mod platform_rows;
 mod platforms;
@@ -26,6 +28,8 @@ use sqlx::sqlite::{
 };
 use thim_verify::{Digest, UnixTime};
 
+pub use chips::{ChipFilter, ChipRow, ChipWrite, WantedCounts, WantedRow, WantedWrite};
+pub use endorsements::{EndorsementRow, NewEndorsement};
 pub use handover::{CachedRow, Span, Unfetched};
 pub use platform_rows::{
     AliasRow, Gap, GapRow, PckRow, PlatformFilter, PlatformOrigin, PlatformRow, RawTcbRow,
@@ -141,8 +145,8 @@ impl Store {
             writer,
             lock,
         };
-        // Version 1 had no platforms; the statements above have just added their tables.
-        sqlx::query("UPDATE meta SET value = $1 WHERE name = 'schema' AND value = '1'")
+        // Version 1 had no platforms, version 2 no chips; the statements above have just added their tables.
+        sqlx::query("UPDATE meta SET value = $1 WHERE name = 'schema' AND value IN ('1', '2')")
             .bind(SCHEMA_VERSION)
             .execute(&store.writer)
             .await?;
@@ -261,7 +265,7 @@ fn time(secs: i64) -> UnixTime {
     UnixTime::from_secs(secs)
 }
 
-const SCHEMA_VERSION: &str = "2";
+const SCHEMA_VERSION: &str = "3";
 const READERS: u32 = 2;
 /// One writer and WAL never wait on each other; a backup tool may.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

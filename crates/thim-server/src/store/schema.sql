@@ -1,4 +1,4 @@
--- THIM's store, version 2. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
+-- THIM's store, version 3. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
 -- and in how `seq` numbers itself; every other statement of the store is common SQL.
 -- Times are whole seconds since 1970 UTC unless a name ends in _millis.
 
@@ -230,4 +230,55 @@ CREATE TABLE IF NOT EXISTS token (
   created BIGINT NOT NULL,
   expires BIGINT,
   revoked BIGINT
+);
+
+-- Chips of AMD's that a fleet has. A chip id is in every VCEK of its chip, and so in this file in any case.
+CREATE TABLE IF NOT EXISTS chip (
+  id         TEXT PRIMARY KEY,        -- 16 hex digits of a keyed hash: what events and listings call it
+  product    TEXT NOT NULL,
+  hw_id      BLOB NOT NULL,           -- 8 or 64 bytes
+  label      TEXT NOT NULL,           -- the operator's own name for it, or ''
+  reported   TEXT,                    -- TCB it reports, 16 lower hex digits, most significant byte first (tcbm)
+  registered BIGINT NOT NULL,
+  UNIQUE (product, hw_id)
+);
+
+-- Append-only but for `state`: every VCEK and VLEK ever admitted.
+CREATE TABLE IF NOT EXISTS endorsement (
+  digest     TEXT PRIMARY KEY,        -- SHA-256 of the DER
+  kind       TEXT NOT NULL,           -- 'vcek' or 'vlek'
+  product    TEXT NOT NULL,
+  hw_id      BLOB NOT NULL,           -- of a VLEK: empty
+  csp_id     TEXT NOT NULL,           -- of a VCEK: ''
+  tcb        TEXT NOT NULL,           -- 16 lower hex digits, most significant byte first (tcbm)
+  spki       TEXT NOT NULL,           -- SHA-256 of the SubjectPublicKeyInfo: what it is the certificate of
+  issuer     TEXT NOT NULL,           -- SHA-256 of the issuing certificate (ASK, ASVK)
+  not_before BIGINT NOT NULL,
+  not_after  BIGINT NOT NULL,
+  der        BLOB NOT NULL,
+  source     TEXT NOT NULL,
+  admitted   BIGINT NOT NULL,
+  state      TEXT NOT NULL            -- 'current', 'superseded', 'archived' (expired when it came) or 'quarantined'
+);
+CREATE INDEX IF NOT EXISTS endorsement_by_key ON endorsement (kind, product, hw_id, tcb);
+CREATE INDEX IF NOT EXISTS endorsement_by_end ON endorsement (state, not_after);
+
+-- Certificates that an operator wants fetched: of registered chips, and of a TCB that is to come.
+CREATE TABLE IF NOT EXISTS wanted_vcek (
+  product TEXT NOT NULL,
+  hw_id   BLOB NOT NULL,
+  tcb     TEXT NOT NULL,
+  since   BIGINT NOT NULL,
+  due     BIGINT NOT NULL,            -- not asked for before this instant
+  tries   BIGINT NOT NULL,
+  outcome TEXT NOT NULL,              -- of the last try, one word, or ''
+  PRIMARY KEY (product, hw_id, tcb)
+);
+CREATE INDEX IF NOT EXISTS wanted_vcek_by_due ON wanted_vcek (due);
+
+-- When a key server was last asked for a chip and TCB, for the rule of one request in ten seconds. Rows of calls older
+-- than that are removed with the next one.
+CREATE TABLE IF NOT EXISTS vcek_call (
+  name      TEXT PRIMARY KEY,         -- keyed hash of product, chip id and TCB
+  at_millis BIGINT NOT NULL
 );

@@ -1,13 +1,15 @@
 //! Writing: a [`Batch`] is one transaction, all of it or none.
 
 use sqlx::{Connection, SqliteConnection};
-use thim_verify::{
-    Artefact, ArtefactKey, Certificate, Content, Digest, Revocation, UnixTime, Verified,
-};
+use thim_verify::{ArtefactKey, Certificate, Digest, UnixTime};
 
+use super::chips::{self, ChipWrite, WantedWrite};
+use super::endorsements::{self, NewEndorsement};
 use super::platforms::{self, PlatformWrite};
 use super::tokens::{self, TokenWrite};
 use super::{Store, StoreError};
+use crate::proof::Proven;
+use crate::ready::revoked_entries;
 use crate::sentinel::{Remark, State};
 
 /// Everything that one decision writes.
@@ -33,6 +35,14 @@ pub struct Batch {
     pub platforms: Vec<PlatformWrite>,
     /// PCK certificates a CRL names, or names no more: (platform, certificate, `thisUpdate`).
     pub pck_revoked: Vec<(String, Digest, Option<UnixTime>)>,
+    /// Chips registered or forgotten.
+    pub chips: Vec<ChipWrite>,
+    /// Certificates of chips and clouds.
+    pub endorsements: Vec<NewEndorsement>,
+    /// Certificates of chips and clouds that go into another state.
+    pub endorsement_states: Vec<(Digest, State)>,
+    /// Certificates of chips that are wanted, or not any more.
+    pub wanted: Vec<WantedWrite>,
     /// Tokens made or ended.
     pub tokens: Vec<TokenWrite>,
 }
@@ -45,14 +55,14 @@ pub struct NewEdition {
     issued: UnixTime,
     next_update: UnixTime,
     signer_key: Digest,
-    // None for the root CRL.
+    // None for the roots' CRLs.
     issuer: Option<Digest>,
     document: bytes::Bytes,
     revoked_entries: Option<usize>,
     source: String,
     called: Option<&'static str>,
     admitted: UnixTime,
-    // `thisUpdate` of the root CRL its signer was checked against.
+    // `thisUpdate` of the list its signer was checked against.
     root_crl: Option<UnixTime>,
 }
 
@@ -60,7 +70,7 @@ impl NewEdition {
     /// An edition of what was verified at `at`, from `source` (a URL or a path), which `called` its number
     /// standard or early, or nothing.
     pub fn new(
-        verified: &Verified<Artefact>,
+        verified: &Proven,
         source: &str,
         called: Option<&'static str>,
         at: UnixTime,
@@ -70,24 +80,14 @@ impl NewEdition {
             key: verified.key(),
             issued: verified.issued(),
             next_update: verified.next_update(),
-            signer_key: verified.chain().signer_key(),
-            issuer: verified.chain().issuer().map(Certificate::digest),
+            signer_key: verified.signer_key(),
+            issuer: verified.issuer(),
             document: verified.document().clone(),
-            revoked_entries: match verified.content() {
-                Content::Crl(crl) => Some(crl.revoked_len()),
-                Content::EnclaveIdentity(_)
-                | Content::EvaluationNumbers(_)
-                | Content::TcbInfo(_) => None,
-            },
+            revoked_entries: revoked_entries(verified),
             source: source.to_owned(),
             called,
             admitted: at,
-            root_crl: match verified.revocation() {
-                Revocation::Checked {
-                    root_crl_this_update,
-                } => Some(root_crl_this_update),
-                Revocation::Unchecked => None,
-            },
+            root_crl: verified.checked_against(),
         }
     }
 }
@@ -302,6 +302,18 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
     }
     for (platform, certificate, revoked) in &batch.pck_revoked {
         platforms::mark(&mut tx, platform, *certificate, *revoked).await?;
+    }
+    for write in &batch.chips {
+        chips::apply(&mut tx, write).await?;
+    }
+    for new in &batch.endorsements {
+        endorsements::insert(&mut tx, new).await?;
+    }
+    for (digest, state) in &batch.endorsement_states {
+        endorsements::settle(&mut tx, *digest, *state).await?;
+    }
+    for write in &batch.wanted {
+        chips::want(&mut tx, write).await?;
     }
     for write in &batch.tokens {
         tokens::apply(&mut tx, write).await?;

@@ -1,6 +1,7 @@
-//! Intel's paths: what is asked of a PCS, a PCCS or another THIM, and where the issuer chain is in its answer.
-//! From `spec/intel-pcs-and-pccs.md` section 4.
+//! The paths of signed collateral: what is asked of a PCS, a PCCS, AMD's key server or another THIM, and where the
+//! issuer chain is in its answer. From `spec/intel-pcs-and-pccs.md` section 4 and `spec/amd-kds-and-thim.md` 1.1.
 
+use thim_verify::amd::{EndorsementKind, Product};
 use thim_verify::{Enclave, Fmspc, PckCa, Tee};
 
 use crate::baseline::Choice;
@@ -8,6 +9,20 @@ use crate::baseline::Choice;
 /// What is wanted of an upstream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Wanted {
+    /// A chain of AMD's.
+    AmdCertChain {
+        /// Of which product.
+        product: Product,
+        /// For which keys.
+        kind: EndorsementKind,
+    },
+    /// A list of AMD's.
+    AmdCrl {
+        /// Of which product.
+        product: Product,
+        /// At which place.
+        kind: EndorsementKind,
+    },
     /// An enclave's identity.
     EnclaveIdentity {
         /// Which.
@@ -51,6 +66,8 @@ impl Request {
     /// Path and query, to be appended to a base URL.
     pub fn path(&self) -> String {
         match self.wanted {
+            Wanted::AmdCertChain { product, kind } => format!("/{kind}/v1/{product}/cert_chain"),
+            Wanted::AmdCrl { product, kind } => format!("/{kind}/v1/{product}/crl"),
             Wanted::EnclaveIdentity { enclave, choice } => {
                 let path = match enclave {
                     Enclave::Qae => "sgx/certification/v4/qae",
@@ -80,7 +97,10 @@ impl Request {
         match self.wanted {
             Wanted::EnclaveIdentity { .. } => Some("sgx-enclave-identity-issuer-chain"),
             Wanted::EvaluationNumbers { .. } => Some("tcb-evaluation-data-numbers-issuer-chain"),
-            Wanted::Fmspcs | Wanted::RootCrl => None,
+            Wanted::AmdCertChain { .. }
+            | Wanted::AmdCrl { .. }
+            | Wanted::Fmspcs
+            | Wanted::RootCrl => None,
             Wanted::PckCrl { .. } => Some("sgx-pck-crl-issuer-chain"),
             Wanted::TcbInfo { .. } => Some("tcb-info-issuer-chain"),
         }
@@ -91,8 +111,11 @@ impl Request {
         match self.wanted {
             // 100,000 revoked entries, and twice that in a PCCS's hex.
             Wanted::PckCrl { .. } | Wanted::RootCrl => 8 * 1024 * 1024,
-            // Real documents have 10 to 20 KB.
-            Wanted::EnclaveIdentity { .. }
+            // Two certificates of 2.3 KB; what is parsed has 64 KiB at most.
+            Wanted::AmdCertChain { .. } => 64 * 1024,
+            // Real documents have 1 to 20 KB.
+            Wanted::AmdCrl { .. }
+            | Wanted::EnclaveIdentity { .. }
             | Wanted::EvaluationNumbers { .. }
             | Wanted::Fmspcs
             | Wanted::TcbInfo { .. } => 1024 * 1024,
@@ -108,7 +131,9 @@ impl Request {
                 Choice::Number(_) => None,
                 Choice::Standard => Some("standard"),
             },
-            Wanted::EvaluationNumbers { .. }
+            Wanted::AmdCertChain { .. }
+            | Wanted::AmdCrl { .. }
+            | Wanted::EvaluationNumbers { .. }
             | Wanted::Fmspcs
             | Wanted::PckCrl { .. }
             | Wanted::RootCrl => None,

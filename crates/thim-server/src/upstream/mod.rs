@@ -1,19 +1,22 @@
 //! The only place that opens outward connections: an ordered list of sources, each with a budget, a breaker,
 //! limits and time-outs. What comes back is bytes and headers; nothing here believes them.
 
+mod amd;
 mod breaker;
 pub(crate) mod budget;
 mod intel;
 mod pck;
 mod source;
 
+pub use amd::{AmdConfig, Kds, VcekRequest};
 pub use breaker::Turn;
 pub use intel::{Request, Wanted};
 pub use pck::{PckBy, PckRequest};
 pub use source::{FetchError, Fetched, Lane, Source};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -89,12 +92,19 @@ impl Default for Config {
     }
 }
 
+/// How a vendor is reached.
+struct Transport<'a> {
+    proxy: Option<&'a str>,
+    ca_file: Option<&'a Path>,
+    attempt_timeout: Duration,
+}
+
 impl Config {
     /// Whether an [`Intel`] can be made of it: reads the files that it names, asks nobody.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.read()?;
         let parsed = |key, text: &str, whole| {
-            source::parsed(text, whole).map_err(|why| ConfigError { key, why })
+            source::parsed(text, whole).map_err(|why| ConfigError::intel(key, why))
         };
         for base in &self.upstream {
             parsed("upstream", base, false)?;
@@ -107,7 +117,7 @@ impl Config {
 
     /// The subscription key, and clients with the proxy and the certificates.
     fn read(&self) -> Result<(Option<String>, source::Clients), ConfigError> {
-        let invalid = |key, why: String| ConfigError { key, why };
+        let invalid = |key, why: String| ConfigError::intel(key, why);
         if self.upstream.len() > SOURCES {
             return Err(invalid(
                 "upstream",
@@ -121,17 +131,53 @@ impl Config {
                     .map_err(|why| invalid("api_key_file", format!("{}: {why}", path.display())))?,
             ),
         };
-        let clients = source::Clients::new(self).map_err(|(key, why)| invalid(key, why))?;
+        let clients = source::Clients::new(&Transport {
+            proxy: self.proxy.as_deref(),
+            ca_file: self.ca_file.as_deref(),
+            attempt_timeout: self.attempt_timeout.duration(),
+        })
+        .map_err(|(key, why)| invalid(key, why))?;
         Ok((api_key, clients))
+    }
+}
+
+impl Config {
+    /// A fifth of the rate is the refresh's, the rest belongs to misses. Together the two make what the configuration
+    /// says, and each has one at least.
+    fn lanes(&self) -> [source::LaneSettings; 2] {
+        let total = f64::from(self.requests_per_second.max(1));
+        let concurrency = self.concurrency.clamp(1, 256);
+        let background = source::LaneSettings {
+            per_second: total * 0.2,
+            burst: (self.burst / 5).max(1),
+            in_flight: (concurrency / 4).max(1),
+        };
+        let miss = source::LaneSettings {
+            per_second: total * 0.8,
+            burst: self.burst.saturating_sub(background.burst).max(1),
+            in_flight: concurrency.saturating_sub(background.in_flight).max(1),
+        };
+        [background, miss]
     }
 }
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("[intel] {key}: {why}")]
+#[error("[{section}] {key}: {why}")]
 pub struct ConfigError {
+    section: &'static str,
     key: &'static str,
     why: String,
+}
+
+impl ConfigError {
+    const fn intel(key: &'static str, why: String) -> Self {
+        Self {
+            section: "intel",
+            key,
+            why,
+        }
+    }
 }
 
 /// The sources of Intel's collateral, in order.
@@ -143,19 +189,20 @@ pub struct Intel {
 impl Intel {
     /// Makes the sources. Reads the key and CA files.
     pub fn new(config: &Config, store: &Arc<Store>, clock: &Clock) -> Result<Self, ConfigError> {
-        let invalid = |key, why: String| ConfigError { key, why };
         let (api_key, clients) = config.read()?;
+        let lanes = config.lanes();
         let make = |key: &'static str, text: &str, whole: bool| {
             Source::new(
                 text,
                 whole,
                 &clients,
                 api_key.as_deref(),
-                config,
+                lanes,
+                config.attempt_timeout.duration(),
                 store,
                 clock,
             )
-            .map_err(|why| invalid(key, why))
+            .map_err(|why| ConfigError::intel(key, why))
         };
         let sources = config
             .upstream
@@ -206,6 +253,16 @@ fn read_key(path: &std::path::Path) -> Result<String, String> {
         return Err("no key of 1 to 256 printable characters".to_owned());
     }
     Ok(key.to_owned())
+}
+
+impl Request {
+    /// Whether it is for AMD's key server.
+    pub const fn is_amd(&self) -> bool {
+        matches!(
+            self.wanted,
+            Wanted::AmdCertChain { .. } | Wanted::AmdCrl { .. }
+        )
+    }
 }
 
 /// A list longer than this is a mistake: each is waited for in turn.

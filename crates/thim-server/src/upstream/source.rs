@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::breaker::{Breaker, Turn};
 use super::budget::{self, Rate};
-use super::{Config, PckRequest, Request};
+use super::{PckRequest, Request, Transport, VcekRequest};
 use crate::clock::Clock;
 use crate::store::Store;
 
@@ -133,10 +133,21 @@ pub(super) struct Clients {
     loopback: reqwest::Client,
 }
 
+/// What one lane of a source may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneSettings {
+    /// Calls a second.
+    pub per_second: f64,
+    /// Calls at once after a pause.
+    pub burst: u32,
+    /// Calls in flight.
+    pub in_flight: usize,
+}
+
 impl Clients {
-    pub(super) fn new(config: &Config) -> Result<Self, (&'static str, String)> {
-        let mut builder = base_client(config)?;
-        if let Some(proxy) = &config.proxy {
+    pub(super) fn new(transport: &Transport<'_>) -> Result<Self, (&'static str, String)> {
+        let mut builder = base_client(transport)?;
+        if let Some(proxy) = transport.proxy {
             builder = builder
                 .proxy(reqwest::Proxy::all(proxy).map_err(|error| ("proxy", error.to_string()))?);
         }
@@ -147,19 +158,21 @@ impl Clients {
         };
         Ok(Self {
             out: built(builder)?,
-            loopback: built(base_client(config)?.no_proxy())?,
+            loopback: built(base_client(transport)?.no_proxy())?,
         })
     }
 }
 
-fn base_client(config: &Config) -> Result<reqwest::ClientBuilder, (&'static str, String)> {
+fn base_client(
+    transport: &Transport<'_>,
+) -> Result<reqwest::ClientBuilder, (&'static str, String)> {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT.min(config.attempt_timeout.duration()))
-        .timeout(config.attempt_timeout.duration())
+        .connect_timeout(CONNECT_TIMEOUT.min(transport.attempt_timeout))
+        .timeout(transport.attempt_timeout)
         .pool_idle_timeout(Duration::from_secs(60))
         .user_agent(concat!("thim/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = &config.ca_file {
+    if let Some(path) = transport.ca_file {
         let pem = std::fs::read(path)
             .map_err(|error| ("ca_file", format!("{}: {error}", path.display())))?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem)
@@ -190,7 +203,8 @@ impl Source {
         whole: bool,
         clients: &Clients,
         api_key: Option<&str>,
-        config: &Config,
+        [background, miss]: [LaneSettings; 2],
+        attempt_timeout: Duration,
         store: &Arc<Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
@@ -206,35 +220,15 @@ impl Source {
             _ => None,
         };
         let base = base.trim_end_matches('/').to_owned();
-        // A fifth of the rate is the refresh's, the rest belongs to misses.
-        let total = f64::from(config.requests_per_second.max(1));
-        let lane = |suffix: &str, share: f64, burst: u32, in_flight: usize, patience: Duration| {
-            LaneLimits {
-                name: format!("{base}{suffix}"),
-                rate: Rate::per_second(total * share, burst),
-                in_flight: Semaphore::new(in_flight.max(1)),
-                patience,
-            }
+        let lane = |suffix: &str, settings: LaneSettings, patience: Duration| LaneLimits {
+            name: format!("{base}{suffix}"),
+            rate: Rate::per_second(settings.per_second, settings.burst),
+            in_flight: Semaphore::new(settings.in_flight.max(1)),
+            patience,
         };
-        let concurrency = config.concurrency.clamp(1, 256);
-        // The two lanes together make what the configuration says, and each has one at least.
-        let (background_burst, background_calls) =
-            ((config.burst / 5).max(1), (concurrency / 4).max(1));
         let lanes = [
-            lane(
-                "#background",
-                0.2,
-                background_burst,
-                background_calls,
-                BACKGROUND_PATIENCE,
-            ),
-            lane(
-                "#miss",
-                0.8,
-                config.burst.saturating_sub(background_burst).max(1),
-                concurrency.saturating_sub(background_calls).max(1),
-                MISS_PATIENCE,
-            ),
+            lane("#background", background, BACKGROUND_PATIENCE),
+            lane("#miss", miss, MISS_PATIENCE),
         ];
         Ok(Self {
             base,
@@ -245,7 +239,7 @@ impl Source {
                 clients.out.clone()
             },
             api_key,
-            attempt_timeout: config.attempt_timeout.duration(),
+            attempt_timeout,
             state: Mutex::default(),
             breaker: std::sync::Mutex::default(),
             lanes,
@@ -301,6 +295,31 @@ impl Source {
         last: bool,
     ) -> (Result<Fetched, FetchError>, Turn) {
         self.make(&request.call(&self.base), lane, last).await
+    }
+
+    /// Asks for the certificate of a chip. Once: a certificate that was asked for in vain is not to be asked for again
+    /// at once.
+    pub async fn vcek(&self, request: &VcekRequest<'_>) -> (Result<Fetched, FetchError>, Turn) {
+        self.make(&request.call(&self.base), Lane::Miss, false)
+            .await
+    }
+
+    /// Milliseconds between two calls for somebody who waits, at the steady rate.
+    pub fn interval_millis(&self) -> i64 {
+        self.limits(Lane::Miss).rate.interval_millis
+    }
+
+    /// In how many milliseconds a call of this lane may be made; 0 now. Takes nothing.
+    pub async fn wait_millis(&self, lane: Lane) -> Result<i64, FetchError> {
+        let now = self.clock.now_millis();
+        let mut state = self.state.lock().await;
+        if !state.loaded {
+            self.load(&mut state).await?;
+        }
+        let own = state.lanes[lane as usize].take(self.limits(lane).rate, now);
+        let breaker = self.breaker().admit(now).err().unwrap_or(0);
+        let wait = own.err().unwrap_or(0).max(breaker);
+        Ok(wait.max(state.not_before_millis - now))
     }
 
     async fn make(
@@ -481,6 +500,12 @@ impl Source {
             410 => return Err(FetchError::Retired),
             429 | 503 => {
                 let seconds = retry_after(response.headers(), self.clock.now());
+                // A peer of ours speaks of the one thing that was asked for, not of itself.
+                if let Some(seconds) = seconds.filter(|_| is_of_a_peer(response.headers())) {
+                    return Err(FetchError::Throttled {
+                        retry_after_secs: seconds.clamp(1, RETRY_AFTER_LIMIT_SECS),
+                    });
+                }
                 return match (status, seconds) {
                     (503, None) => Err(FetchError::Unavailable {
                         why: "status 503".to_owned(),
@@ -559,6 +584,13 @@ impl Source {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Whether another THIM answered, and not because it is overloaded.
+fn is_of_a_peer(headers: &reqwest::header::HeaderMap) -> bool {
+    headers
+        .get("thim-cause")
+        .is_some_and(|cause| !cause.as_bytes().starts_with(b"busy"))
 }
 
 /// The vendor's codes are words; anything else is not repeated.

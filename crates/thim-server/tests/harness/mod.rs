@@ -104,6 +104,8 @@ impl Fleet {
         config.trust.intel_roots = vec![root];
         config.intel.upstream = vec![sim.pcs_url()];
         config.intel.root_crl_url = sim.root_crl_url();
+        // Nobody of AMD's, unless a test says who.
+        config.amd.upstream = Vec::new();
         // Tests start and stop the background refresh by themselves.
         config.intel.requests_per_second = 1000;
         config.intel.burst = 1000;

@@ -121,10 +121,16 @@ async fn open(
         upstream: Vec::new(),
         ..upstream::Config::default()
     };
+    let nobody_of_amd = upstream::AmdConfig {
+        upstream: Vec::new(),
+        ..upstream::AmdConfig::default()
+    };
     let settings = Settings {
         data: folder,
         anchors: anchors.clone(),
+        amd_anchors: thim_verify::amd::Anchors::builtin(),
         intel: &nobody,
+        amd: &nobody_of_amd,
         freshness: freshness::Config::default(),
         sentinel: sentinel.clone(),
         clock: clock.clone(),

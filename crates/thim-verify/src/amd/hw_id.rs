@@ -81,8 +81,8 @@ impl HwId {
         HEXLOWER.encode(self.as_bytes())
     }
 
-    /// An id of a length that some product has.
-    pub(super) fn of_length(bytes: &[u8]) -> Option<Self> {
+    /// From bytes of a length that some product has, 8 or 64: an id that was written down as it is.
+    pub fn of_length(bytes: &[u8]) -> Option<Self> {
         if let Ok(bytes) = bytes.try_into() {
             return Some(Self(Octets::Eight(bytes)));
         }

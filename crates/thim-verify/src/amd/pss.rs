@@ -23,6 +23,17 @@ pub(super) struct PssSigned<'a> {
     algorithm: &'a [u8],
 }
 
+/// Whether `der` is signed, by its own word, with RSASSA-PSS: AMD's, of all that this crate reads. Linear, and no error:
+/// what is not even signed is told of by whoever reads it.
+pub(crate) fn is_pss_signed(der: &[u8]) -> bool {
+    PssSigned::split("signed object", MAX_SPLIT_BYTES, der).is_ok_and(|signed| {
+        signed
+            .algorithm
+            .windows(RSASSA_PSS.len())
+            .any(|at| at == RSASSA_PSS)
+    })
+}
+
 impl<'a> PssSigned<'a> {
     /// Splits `der`, which must be one element of at most `limit` bytes.
     pub(super) fn split(what: &str, limit: usize, der: &'a [u8]) -> Result<Self, Error> {
@@ -120,6 +131,14 @@ const EXPONENT: &[u8] = &[0x01, 0x00, 0x01];
 /// OID rsaEncryption 1.2.840.113549.1.1.1, NULL; RFC 3279, section 2.3.1.
 const RSA_ENCRYPTION: &[u8] = &[
     0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+
+/// More than any list that is read.
+const MAX_SPLIT_BYTES: usize = 1024 * 1024;
+
+/// OID id-RSASSA-PSS 1.2.840.113549.1.1.10, DER.
+const RSASSA_PSS: &[u8] = &[
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a,
 ];
 
 /// `AlgorithmIdentifier`: OID id-RSASSA-PSS 1.2.840.113549.1.1.10; `[0]` SHA-384, NULL; `[1]` MGF1 with SHA-384, NULL;

@@ -24,7 +24,7 @@ use super::product::Product;
 use super::products::{ProductFacts, Products};
 use super::tcb::SnpTcb;
 use crate::error::excerpt;
-use crate::{Digest, Error, UnixTime};
+use crate::{Artefact, Content, Digest, Error, UnixTime, Unverified};
 
 /// Something of AMD's that was verified, with the chain it was verified by. Made by the functions of this file only.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,6 +129,67 @@ impl AmdChain {
     /// SHA-256 of the signer's SubjectPublicKeyInfo.
     pub fn signer_key(&self) -> Digest {
         self.signer().spki_digest()
+    }
+}
+
+/// Verifies a list or a chain that is an artefact, at `now`; as [`verify_crl`] and [`verify_cert_chain`] do, for the
+/// product and kind of its own key. A chain is looked up in `crl`; a list is not.
+///
+/// # Errors
+/// Those of the two; [`Error::Unsupported`] for an object of Intel's.
+pub fn verify_artefact(
+    unverified: Unverified,
+    crl: Option<&VerifiedAmd<AmdCrl>>,
+    anchors: &Anchors,
+    now: UnixTime,
+) -> Result<VerifiedAmd<Artefact>, Error> {
+    let (chain, revocation) = match unverified.unverified().content() {
+        Content::AmdCertChain(chain) => {
+            let (product, kind) = (chain.product(), chain.kind());
+            let verified = verify_cert_chain(chain.clone(), product, kind, crl, anchors, now)?;
+            (verified.chain, verified.revocation)
+        }
+        Content::AmdCrl(list) => {
+            let verified = verify_crl(list.clone(), list.product(), anchors, now)?;
+            (verified.chain, verified.revocation)
+        }
+        Content::Crl(_)
+        | Content::EnclaveIdentity(_)
+        | Content::EvaluationNumbers(_)
+        | Content::TcbInfo(_) => {
+            return Err(Error::unsupported("an object of Intel's under AMD's roots"));
+        }
+    };
+    Ok(VerifiedAmd {
+        value: unverified.into_artefact(),
+        chain,
+        revocation,
+    })
+}
+
+impl VerifiedAmd<Artefact> {
+    /// The chain that this is, as verified as it was; none of a list.
+    pub fn as_cert_chain(&self) -> Option<VerifiedAmd<CertChain>> {
+        match self.value.content() {
+            Content::AmdCertChain(chain) => Some(self.holding(chain.clone())),
+            _ => None,
+        }
+    }
+
+    /// The list that this is, as verified as it was; none of a chain.
+    pub fn as_crl(&self) -> Option<VerifiedAmd<AmdCrl>> {
+        match self.value.content() {
+            Content::AmdCrl(list) => Some(self.holding(list.clone())),
+            _ => None,
+        }
+    }
+
+    fn holding<T>(&self, value: T) -> VerifiedAmd<T> {
+        VerifiedAmd {
+            value,
+            chain: self.chain.clone(),
+            revocation: self.revocation,
+        }
     }
 }
 

@@ -271,7 +271,11 @@ impl Choice<'_> {
         notes: &mut Vec<String>,
     ) -> Option<Sourced<AmdCrl>> {
         let mut genuine: Vec<Sourced<AmdCrl>> = Vec::new();
-        for list in &files.lists {
+        let (ours, others): (Vec<_>, Vec<_>) = files
+            .lists
+            .iter()
+            .partition(|list| list.value.product() == chain.product());
+        for list in ours {
             match self.genuine(list.value.clone(), chain) {
                 Ok(value) => genuine.push(Sourced {
                     value,
@@ -300,6 +304,12 @@ impl Choice<'_> {
                     notes.push(format!("revocation list of the service: {why}"));
                 }
             }
+        }
+        if genuine.is_empty() {
+            notes.extend(others.iter().map(|list| {
+                let (source, product) = (&list.source, list.value.product());
+                format!("revocation list in {source}: it is of {product}")
+            }));
         }
         genuine.into_iter().max_by_key(|list| list.value.number())
     }

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use thim_client::Client;
 use thim_server::clock::Clock;
+use thim_server::config::Config;
 use thim_server::intake;
 use thim_verify::UnixTime;
 use thim_verify::amd::{
-    Anchors, Appraisal, AuthorityRole, CertChain, Product, Products, Relaxation, ReportCollateral,
+    Appraisal, AuthorityRole, CertChain, Product, Products, Relaxation, ReportCollateral,
     SnpReport, Status, appraise_report,
 };
 
@@ -52,9 +53,9 @@ pub struct Args {
     /// Judge at this instant [default: now]
     #[arg(long, value_name = "RFC3339")]
     at: Option<UnixTime>,
-    /// PEM file of the ARKs to trust instead of AMD's
+    /// The configuration file (TOML), for the amd_roots of its [trust] and the products_file of its [amd]
     #[arg(long, value_name = "FILE")]
-    roots: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// Ask this THIM, or AMD's key server, for what is missing: scheme, host and port
     #[arg(long, value_name = "URL")]
     service: Option<String>,
@@ -91,8 +92,9 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn judge(args: &Args, at: UnixTime) -> Result<Answer, String> {
-    let products = Products::builtin();
-    let anchors = anchors(args)?;
+    let config = Config::load(args.config.as_deref()).map_err(|error| error.to_string())?;
+    let anchors = config.amd_anchors().map_err(|error| error.to_string())?;
+    let products = config.amd.products().map_err(|error| error.to_string())?;
     let bytes = bounded(&args.report, evidence::FILE_LIMIT_BYTES)?;
     let (form, report) = match evidence::read(&bytes) {
         Ok(read) => read,
@@ -152,14 +154,6 @@ fn product(
         }
         (said, stated) => Ok(stated.or(said)),
     }
-}
-
-fn anchors(args: &Args) -> Result<Anchors, String> {
-    let Some(path) = &args.roots else {
-        return Ok(Anchors::builtin());
-    };
-    let pem = bounded(path, material::FILE_LIMIT_BYTES)?;
-    Anchors::from_pem(&pem).map_err(|error| said(path, &error))
 }
 
 fn service(args: &Args) -> Result<Option<Client>, String> {

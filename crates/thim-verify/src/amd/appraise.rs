@@ -195,11 +195,20 @@ impl Appraisal {
     }
 }
 
-/// Looks at a report and weighs what was found, at `now`. Without collateral, `Err` says what is missing: nothing that
-/// needs it is checked then, and no relaxation forgives that.
+/// Why there is nothing to look at a report with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoCollateral {
+    /// Something that was meant for it cannot be read: that finding failed, none of the others was checked.
+    Broken(FindingName, String),
+    /// There is none.
+    Missing(String),
+}
+
+/// Looks at a report and weighs what was found, at `now`. Without collateral nothing that needs it is checked, and no
+/// relaxation forgives that.
 pub fn appraise_report(
     report: &SnpReport,
-    collateral: Result<&ReportCollateral<'_>, &str>,
+    collateral: Result<&ReportCollateral<'_>, &NoCollateral>,
     products: &Products,
     anchors: &Anchors,
     relaxations: &BTreeSet<Relaxation>,
@@ -220,24 +229,20 @@ pub fn appraise_report(
                 )
             })
             .collect(),
-        Err(missing) => ALL_FINDINGS
+        Err(none) => ALL_FINDINGS
             .into_iter()
             .map(|name| {
+                let (broken, why) = match none {
+                    NoCollateral::Broken(broken, why) => (Some(*broken), why),
+                    NoCollateral::Missing(why) => (None, why),
+                };
                 let unsigned = report.key_info.signing_key == SigningKey::Unsigned;
-                let outcome = match name {
-                    FindingName::SigningKey if unsigned => {
-                        Outcome::Failed("the report says that it is not signed".to_owned())
-                    }
-                    FindingName::Chain
-                    | FindingName::ChipId
-                    | FindingName::Endorsement
-                    | FindingName::Product
-                    | FindingName::Revocation
-                    | FindingName::Signature
-                    | FindingName::SigningKey
-                    | FindingName::Tcb
-                    | FindingName::TcbOrder
-                    | FindingName::Validity => Outcome::NotChecked(missing.to_owned()),
+                let outcome = if broken == Some(name) {
+                    Outcome::Failed(why.clone())
+                } else if unsigned && name == FindingName::SigningKey {
+                    Outcome::Failed("the report says that it is not signed".to_owned())
+                } else {
+                    Outcome::NotChecked(why.clone())
                 };
                 weigh(Concern::Verification(name), outcome, None, relaxations)
             })
@@ -479,10 +484,10 @@ mod tests {
             parse_report(&bytes).expect("a report")
         };
         let (products, anchors) = (Products::builtin(), Anchors::builtin());
-        let status = |report: &SnpReport, allow: &[Relaxation]| {
+        let look = |none: &NoCollateral, report: &SnpReport, allow: &[Relaxation]| {
             let appraisal = appraise_report(
                 report,
-                Err("no certificate"),
+                Err(none),
                 &products,
                 &anchors,
                 &given(allow),
@@ -491,7 +496,12 @@ mod tests {
             assert_eq!(appraisal.list().len(), ALL_FINDINGS.len() + 2);
             appraisal.status()
         };
+        let missing = NoCollateral::Missing("no certificate".to_owned());
+        let status = |report: &SnpReport, allow: &[Relaxation]| look(&missing, report, allow);
         let plain = report(0, [0, 0, 0b0010]);
+        let broken = NoCollateral::Broken(FindingName::Endorsement, "no form".to_owned());
+        let everything = Relaxation::ALL;
+        assert_eq!(look(&broken, &plain, &everything), Status::NotAccepted);
         assert_eq!(status(&plain, &[]), Status::Unknown);
         assert_eq!(status(&plain, &Relaxation::ALL), Status::Unknown);
         let debug = report(0, [0, 0, 0b1010]);

@@ -12,9 +12,9 @@ use std::cmp::Reverse;
 use thim_client::Client;
 use thim_verify::amd::{
     AmdCrl, Anchors, Authority, AuthorityRole, CertChain, Endorsement, EndorsementKind,
-    FindingName, Findings, HwId, Outcome, Product, ProductFacts, Products, ReportCollateral,
-    SigningKey, SnpReport, SnpTcb, builtin_chain, parse_cert_chain, parse_crl, verify_cert_chain,
-    verify_crl, verify_report,
+    FindingName, Findings, HwId, NoCollateral, Outcome, Product, ProductFacts, Products,
+    ReportCollateral, SigningKey, SnpReport, SnpTcb, builtin_chain, parse_cert_chain, parse_crl,
+    verify_cert_chain, verify_crl, verify_report,
 };
 use thim_verify::{Error, UnixTime};
 
@@ -30,8 +30,10 @@ pub struct Sourced<T> {
 /// What the files had, before anything of it was chosen.
 #[derive(Default)]
 pub struct Files {
-    pub vcek: Option<Sourced<Endorsement>>,
-    pub chain: Option<Sourced<CertChain>>,
+    /// The file named for it, and why it is none where it cannot be read.
+    pub vcek: Option<Result<Sourced<Endorsement>, String>>,
+    /// Likewise.
+    pub chain: Option<Result<Sourced<CertChain>, String>>,
     pub endorsements: Vec<Sourced<Endorsement>>,
     pub authorities: Vec<Sourced<Authority>>,
     pub lists: Vec<Sourced<AmdCrl>>,
@@ -39,8 +41,8 @@ pub struct Files {
 
 /// What the report is verified with.
 pub struct Gathered {
-    pub endorsement: Result<Sourced<Endorsement>, String>,
-    pub chain: Result<Sourced<CertChain>, String>,
+    pub endorsement: Result<Sourced<Endorsement>, NoCollateral>,
+    pub chain: Result<Sourced<CertChain>, NoCollateral>,
     pub crl: Option<Sourced<AmdCrl>>,
     /// What was left aside and why, for people.
     pub notes: Vec<String>,
@@ -86,16 +88,19 @@ impl Choice<'_> {
     pub fn gather(&self, files: Files) -> Gathered {
         let mut notes = Vec::new();
         let mut endorsement = match &files.vcek {
-            Some(given) => Ok(given.clone()),
+            Some(given) => broken(FindingName::Endorsement, given),
             None => self
                 .endorsement(&files)
-                .or_else(|missing| self.ask_endorsement(&missing, &mut notes)),
+                .or_else(|missing| self.ask_endorsement(&missing, &mut notes))
+                .map_err(NoCollateral::Missing),
         };
         let known = endorsement.as_ref().ok().map(|leaf| &leaf.value);
         let chain = match (&files.chain, known) {
-            (Some(given), _) => Ok(given.clone()),
-            (None, None) => Err(NO_CERTIFICATE.to_owned()),
-            (None, Some(leaf)) => self.chain(&files, leaf, &mut notes),
+            (Some(given), _) => broken(FindingName::Chain, given),
+            (None, None) => Err(NoCollateral::Missing(NO_CERTIFICATE.to_owned())),
+            (None, Some(leaf)) => self
+                .chain(&files, leaf, &mut notes)
+                .map_err(NoCollateral::Missing),
         };
         if let (Ok(leaf), Ok(chain)) = (&endorsement, &chain)
             && leaf.source == SERVICE
@@ -108,7 +113,7 @@ impl Choice<'_> {
                 "{} of the service: the chain does not vouch for it",
                 leaf.value.kind()
             ));
-            endorsement = Err(NO_CERTIFICATE.to_owned());
+            endorsement = Err(NoCollateral::Missing(NO_CERTIFICATE.to_owned()));
         }
         let crl = chain.as_ref().ok();
         let crl = crl.and_then(|chain| self.crl(&files, &chain.value, &mut notes));
@@ -395,6 +400,11 @@ impl Choice<'_> {
         }
         Ok(leaf)
     }
+}
+
+fn broken<T: Clone>(finding: FindingName, given: &Result<T, String>) -> Result<T, NoCollateral> {
+    let given = given.clone();
+    given.map_err(|why| NoCollateral::Broken(finding, why))
 }
 
 /// Why a service gave nothing that can be used.

@@ -14,8 +14,8 @@ use thim_server::config::Config;
 use thim_server::intake;
 use thim_verify::UnixTime;
 use thim_verify::amd::{
-    Appraisal, AuthorityRole, CertChain, Product, Products, Relaxation, ReportCollateral,
-    SnpReport, Status, appraise_report,
+    Appraisal, AuthorityRole, CertChain, NoCollateral, Product, Products, Relaxation,
+    ReportCollateral, SnpReport, Status, appraise_report,
 };
 
 use super::answer::{Answer, Facts};
@@ -125,10 +125,11 @@ fn judge(args: &Args, at: UnixTime) -> Result<Answer, String> {
             chain: &chain.value,
             crl: crl.as_ref().map(|list| &list.value),
         }),
-        (Err(missing), _) | (Ok(_), Err(missing)) => Err(missing.as_str()),
+        (_, Err(broken @ NoCollateral::Broken(..))) => Err(broken),
+        (Err(none), _) | (Ok(_), Err(none)) => Err(none),
     };
     let relaxations: BTreeSet<Relaxation> = args.allow.iter().copied().collect();
-    let collateral = collateral.as_ref().map_err(|missing| *missing);
+    let collateral = collateral.as_ref().map_err(|none| *none);
     let appraisal = appraise_report(&report, collateral, &products, &anchors, &relaxations, at);
     let facts = Facts::of(
         form,
@@ -170,25 +171,30 @@ fn service(args: &Args) -> Result<Option<Client>, String> {
 fn files(args: &Args) -> Result<(Files, Vec<String>), String> {
     let mut files = Files::default();
     if let Some(path) = &args.vcek {
-        let mut read = named(path)?;
-        files.vcek = match read.endorsements.len() {
-            1 => read.endorsements.pop(),
-            found => {
-                return Err(said(
-                    path,
-                    &format!("{found} VCEKs or VLEKs; --vcek takes one"),
-                ));
+        files.vcek = Some(match named(path)? {
+            Err(broken) => Err(broken),
+            Ok(mut read) => {
+                let leaf = match read.endorsements.len() {
+                    1 => read.endorsements.pop(),
+                    _ => None,
+                };
+                files.join(read);
+                Ok(leaf.ok_or_else(|| said(path, "--vcek takes a file with one VCEK or VLEK"))?)
             }
-        };
-        files.join(read);
+        });
     }
     if let Some(path) = &args.chain {
-        let read = named(path)?;
-        files.chain = Some(chain(path, &read)?);
-        files.join(read);
+        files.chain = Some(match named(path)? {
+            Err(broken) => Err(broken),
+            Ok(read) => {
+                let chain = chain(path, &read)?;
+                files.join(read);
+                Ok(chain)
+            }
+        });
     }
     for path in &args.crl {
-        let read = named(path)?;
+        let read = named(path)??;
         if read.lists.is_empty() {
             return Err(said(path, "no revocation list of AMD's"));
         }
@@ -228,12 +234,16 @@ fn chain(path: &Path, read: &Files) -> Result<Sourced<CertChain>, String> {
     })
 }
 
-fn named(path: &Path) -> Result<Files, String> {
+/// What a file holds, or what is broken about its content; the outer error is that there is no such file.
+fn named(path: &Path) -> Result<Result<Files, String>, String> {
     let bytes = bounded(path, material::FILE_LIMIT_BYTES)?;
-    let pieces = material::read(&bytes).map_err(|error| said(path, &error))?;
-    let mut files = Files::default();
-    files.add(&path.display().to_string(), pieces);
-    Ok(files)
+    Ok(material::read(&bytes)
+        .map(|pieces| {
+            let mut files = Files::default();
+            files.add(&path.display().to_string(), pieces);
+            files
+        })
+        .map_err(|error| said(path, &error)))
 }
 
 /// A file, or stdin, of at most `limit` bytes.

@@ -28,6 +28,19 @@ pub struct PccsAnswer {
     pub text: String,
 }
 
+/// What stands on a vendor's path, in bytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RawAnswer {
+    /// 200, or why not; a redirect is not followed.
+    pub status: u16,
+    /// `Retry-After`: seconds, as AMD's key server and a THIM send it.
+    pub retry_after: Option<String>,
+    /// `THIM-Cause`, where the service is a THIM.
+    pub cause: Option<String>,
+    /// The body, as long as it is within the limit.
+    pub body: Vec<u8>,
+}
+
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -175,6 +188,32 @@ impl Client {
             .read_to_string()
             .map_err(unreachable)?;
         Ok(Some((body, header)))
+    }
+
+    /// GET a vendor's path, of a THIM or of the vendor: whatever status and bytes there are, `limit_bytes` at most.
+    /// The path may name a chip, so errors name the service alone.
+    pub fn get_raw(&self, path: &str, limit_bytes: u64) -> Result<RawAnswer, ClientError> {
+        let unreachable = |error: ureq::Error| ClientError::Unreachable {
+            url: self.base.clone(),
+            why: error.to_string(),
+        };
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let mut response = request.call().map_err(unreachable)?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        Ok(RawAnswer {
+            status: response.status().as_u16(),
+            retry_after: header("retry-after"),
+            cause: header("thim-cause"),
+            body: response
+                .body_mut()
+                .with_config()
+                .limit(limit_bytes)
+                .read_to_vec()
+                .map_err(unreachable)?,
+        })
     }
 
     /// DELETE `path`.

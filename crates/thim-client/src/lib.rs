@@ -9,7 +9,7 @@
 mod client;
 mod wire;
 
-pub use client::{Client, ClientError, PccsAnswer};
+pub use client::{Client, ClientError, PccsAnswer, RawAnswer};
 pub use wire::{
     ChipCertificate, ChipRecord, ChipSummary, DEFAULT_CACHE_SECONDS, Diagnosis, EditionSummary,
     EventRecord, ImportFile, ImportReport, ImportRequest, KeyStatus, NewChip, NewToken,

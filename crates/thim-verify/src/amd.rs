@@ -31,6 +31,7 @@
 //! ```
 
 mod anchors;
+mod appraise;
 mod authority;
 mod bits;
 mod chain;
@@ -49,6 +50,9 @@ mod tcb;
 mod verified;
 
 pub use anchors::{Anchors, builtin_chain};
+pub use appraise::{
+    Appraisal, Concern, NoCollateral, Relaxation, Status, Weighed, appraise_report,
+};
 pub use authority::{Authority, AuthorityRole};
 pub use bits::{GuestPolicy, PlatformInfo};
 pub use chain::{CertChain, parse_cert_chain};

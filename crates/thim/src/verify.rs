@@ -1,5 +1,11 @@
-//! `thim verify`: a judgement without a store. Each signed object among the files is verified with the configured
-//! trust, the certificates among the files, and the newest root CRL among them.
+//! `thim verify`: a judgement without a store. `collateral`, here: each signed object among the files is verified with
+//! the configured trust, the certificates among the files, and the newest root CRL among them. `report`: [`report`].
+
+mod answer;
+mod evidence;
+mod gathering;
+mod material;
+mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +54,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    Report(Box<report::Args>),
 }
 
 /// What became of one object.
@@ -91,13 +98,16 @@ struct Report {
 
 /// Runs the command.
 pub fn run(args: Args) -> ExitCode {
-    let What::Collateral {
-        paths,
-        at,
-        config,
-        strict,
-        json,
-    } = args.what;
+    let (paths, at, config, strict, json) = match args.what {
+        What::Collateral {
+            paths,
+            at,
+            config,
+            strict,
+            json,
+        } => (paths, at, config, strict, json),
+        What::Report(args) => return report::run(*args),
+    };
     crate::collateral::carry_out(async move {
         let config = Config::load(config.as_deref()).map_err(|error| error.to_string())?;
         let anchors = config.anchors().map_err(|error| error.to_string())?;

@@ -465,3 +465,76 @@ fn a_missed_cadence_is_said_once_it_is_missed() {
         Some("cadence.missed")
     );
 }
+
+/// As [`crl`], numbered as AMD numbers its lists.
+fn numbered(issued: i64, number: u64, serials: &[u8], state: State) -> Seen {
+    let seen = crl(issued, serials, state);
+    Seen {
+        id: Digest::of(format!("{issued} {number} {serials:?}").as_bytes()),
+        number: Some(number),
+        ..seen
+    }
+}
+
+#[test]
+fn a_crl_number_that_falls_is_held_and_one_that_stays_is_told() {
+    let base = history(&[numbered(10 * DAY, 7, &[1], State::Current)]);
+    for (number, serials, verdict, remarks) in [
+        (8, &[1][..], "current", vec![]),
+        (9, &[1], "current", vec![]),
+        (7, &[1], "current", vec!["crl.number"]),
+        (6, &[1], "held", vec!["crl.number", "hold.started"]),
+        (8, &[], "held", vec!["crl.unrevoked", "hold.started"]),
+        (
+            6,
+            &[],
+            "held",
+            vec!["crl.unrevoked", "hold.started", "crl.number"],
+        ),
+        (8, &[1, 2], "current", vec!["crl.revoked"]),
+        (
+            6,
+            &[1, 2],
+            "held",
+            vec!["crl.revoked", "crl.number", "hold.started"],
+        ),
+    ] {
+        let candidate = candidate(numbered(20 * DAY, number, serials, State::Held));
+        let found = judged(&candidate, &base, Origin::Upstream, 20 * DAY + 60);
+        assert_eq!(found, (verdict.to_owned(), remarks), "{number} {serials:?}");
+    }
+    // Numbers without an order, Intel's, say nothing.
+    let intel = history(&[crl(10 * DAY, &[1], State::Current)]);
+    let candidate = candidate(numbered(20 * DAY, 1, &[1], State::Held));
+    let found = judged(&candidate, &intel, Origin::Upstream, 20 * DAY + 60);
+    assert_eq!(found, ("current".to_owned(), vec![]));
+}
+
+#[test]
+fn a_fallen_number_is_released_by_time_or_by_three_that_agree() {
+    let held = numbered(20 * DAY, 6, &[1], State::Held);
+    let base = [numbered(10 * DAY, 7, &[1], State::Current), held.clone()];
+    let released = |editions: &[Seen], now: i64| {
+        settle(&history(editions), at(now), &POLICY)
+            .iter()
+            .any(|change| change.id == held.id && change.state == State::Current)
+    };
+    assert!(!released(&base, 20 * DAY + 120));
+    assert!(!released(&base, 23 * DAY + 59));
+    assert!(released(&base, 23 * DAY + 60));
+
+    let later = |day: i64, number| numbered(day * DAY, number, &[1], State::Held);
+    let mut agreeing = base.to_vec();
+    agreeing.extend([later(21, 6), later(22, 6)]);
+    assert!(!released(&agreeing, 22 * DAY + 120));
+    // One that goes on from the higher number does not agree.
+    let mut other = agreeing.clone();
+    other.push(Seen {
+        state: State::Superseded,
+        ..later(22, 8)
+    });
+    assert!(!released(&other, 22 * DAY + 120));
+    let mut three = agreeing;
+    three.push(later(22, 5));
+    assert!(released(&three, 22 * DAY + 120));
+}

@@ -29,6 +29,10 @@ pub struct Args {
     /// Where the certificates are kept. [default: ./thim-agent-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Only look whether a metadata service answers at the address already: exit code 0 where none does, else 2. To be
+    /// asked before 169.254.169.254 is added to this machine: afterwards a cloud's own is out of sight.
+    #[arg(long)]
+    only_look: bool,
     /// Start the agent's clock at this instant (RFC 3339); it then runs on. For recorded certificates.
     #[arg(long, value_name = "RFC3339")]
     clock: Option<UnixTime>,
@@ -64,6 +68,16 @@ async fn answer(args: Args, mut config: Config) -> Result<(), Box<dyn std::error
     config.service.url = args.service.unwrap_or(config.service.url);
     config.http.listen = args.http.unwrap_or(config.http.listen);
     config.data = args.data.unwrap_or(config.data);
+    if args.only_look {
+        thim_agent::listen::free(config.http.listen).await?;
+        let listen = config.http.listen;
+        if listen.ip() == thim_agent::LINK_LOCAL {
+            println!("nobody answers at {listen}");
+        } else {
+            println!("{listen} is no cloud's address: there is nothing to look for");
+        }
+        return Ok(());
+    }
     let clock = args.clock.map_or_else(Clock::system, Clock::running_from);
     let simulated = args.clock.is_some();
     let mut signals = Signals::new()?;

@@ -298,10 +298,19 @@ impl Source {
     }
 
     /// Asks for the certificate of a chip. Once: a certificate that was asked for in vain is not to be asked for again
-    /// at once.
-    pub async fn vcek(&self, request: &VcekRequest<'_>) -> (Result<Fetched, FetchError>, Turn) {
-        self.make(&request.call(&self.base), Lane::Miss, false)
+    /// at once. `paid` where the call has been taken from the budget already ([`Source::take`]).
+    pub async fn vcek(
+        &self,
+        request: &VcekRequest<'_>,
+        paid: bool,
+    ) -> (Result<Fetched, FetchError>, Turn) {
+        self.make_once(&request.call(&self.base), Lane::Miss, paid)
             .await
+    }
+
+    /// Takes one call from the budget if one may be made now, and writes that down.
+    pub async fn take(&self, lane: Lane) -> Result<(), FetchError> {
+        self.allow(lane, Duration::ZERO).await
     }
 
     /// Milliseconds between two calls for somebody who waits, at the steady rate.
@@ -337,25 +346,7 @@ impl Source {
             .with_jitter()
             .build();
         loop {
-            let result = match self.allow(lane).await {
-                Err(error) => return (Err(error), turned),
-                Ok(()) => self.attempt(call, lane).await,
-            };
-            let turn = match &result {
-                Ok(_)
-                | Err(
-                    // One that refuses our key answers, and has the rest for us all the same.
-                    FetchError::Absent
-                    | FetchError::KeyRefused { .. }
-                    | FetchError::Refused { .. }
-                    | FetchError::Retired
-                    | FetchError::Throttled { .. },
-                ) => self.breaker().succeeded(),
-                Err(FetchError::Unavailable { .. }) => {
-                    self.breaker().failed(self.clock.now_millis())
-                }
-                Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,
-            };
+            let (result, turn) = self.make_once(call, lane, false).await;
             if turn != Turn::Same {
                 turned = turn;
             }
@@ -372,6 +363,38 @@ impl Source {
                 _ => return (result, turned),
             }
         }
+    }
+
+    /// One attempt, within the budget unless it is paid for.
+    async fn make_once(
+        &self,
+        call: &Call,
+        lane: Lane,
+        paid: bool,
+    ) -> (Result<Fetched, FetchError>, Turn) {
+        let allowed = if paid {
+            Ok(())
+        } else {
+            self.allow(lane, self.limits(lane).patience).await
+        };
+        let result = match allowed {
+            Err(error) => return (Err(error), Turn::Same),
+            Ok(()) => self.attempt(call, lane).await,
+        };
+        let turn = match &result {
+            Ok(_)
+            | Err(
+                // One that refuses our key answers, and has the rest for us all the same.
+                FetchError::Absent
+                | FetchError::KeyRefused { .. }
+                | FetchError::Refused { .. }
+                | FetchError::Retired
+                | FetchError::Throttled { .. },
+            ) => self.breaker().succeeded(),
+            Err(FetchError::Unavailable { .. }) => self.breaker().failed(self.clock.now_millis()),
+            Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,
+        };
+        (result, turn)
     }
 
     /// Waits until the lane's budget has a call, without taking it: the refresh waits here and not in a flight
@@ -395,9 +418,9 @@ impl Source {
         }
     }
 
-    /// Takes one call from the budget, waiting for it as long as the lane's patience lasts. Written down
+    /// Takes one call from the budget, waiting for it as long as the patience lasts. Written down
     /// before the call is made: a crash in between costs a call and exceeds nothing.
-    async fn allow(&self, lane: Lane) -> Result<(), FetchError> {
+    async fn allow(&self, lane: Lane, patience: Duration) -> Result<(), FetchError> {
         let limits = self.limits(lane);
         let mut waited = 0;
         loop {
@@ -429,7 +452,7 @@ impl Source {
                     Err(wait) => wait,
                 }
             };
-            if waited + wait > i64::try_from(limits.patience.as_millis()).unwrap_or(i64::MAX) {
+            if waited + wait > i64::try_from(patience.as_millis()).unwrap_or(i64::MAX) {
                 return Err(FetchError::Budget {
                     retry_after_secs: secs_up(wait),
                 });

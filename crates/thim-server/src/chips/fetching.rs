@@ -89,13 +89,6 @@ impl Chips {
             }
             return Ok(Step::Wait(BREATH));
         }
-        let Some(paid) = self.pay().await else {
-            // Somebody else was faster; the note stands, and so it is not asked for before its time.
-            if row.is_none() {
-                self.line().defer(&key);
-            }
-            return Ok(Step::Wait(BREATH));
-        };
         {
             let mut line = self.line();
             if row.is_some() {
@@ -108,7 +101,7 @@ impl Chips {
         let (this, clock) = (Arc::clone(self), clock.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            this.fly(key, row, paid, &clock).await;
+            this.fly(key, row, &clock).await;
         });
         Ok(Step::Done)
     }
@@ -128,30 +121,14 @@ impl Chips {
         Some(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
 
-    /// Takes a call from the budget of the first upstream that has one; which one that is.
-    async fn pay(&self) -> Option<usize> {
-        for (place, source) in self.collateral.kds().sources().enumerate() {
-            if source.take(Lane::Miss).await.is_ok() {
-                return Some(place);
-            }
-        }
-        None
-    }
-
-    /// One certificate, from the call to whoever waits for it. `paid` is the upstream whose budget has been drawn on.
-    async fn fly(
-        self: Arc<Self>,
-        key: VcekKey,
-        row: Option<WantedRow>,
-        paid: usize,
-        clock: &Clock,
-    ) {
+    /// One certificate, from the call to whoever waits for it.
+    async fn fly(self: Arc<Self>, key: VcekKey, row: Option<WantedRow>, clock: &Clock) {
         // Should this task end early, nobody waits for ever.
         let landed = Landed {
             chips: &self,
             key: &key,
         };
-        let result = self.ask(&key, paid).await;
+        let result = self.ask(&key).await;
         let now = clock.now();
         if let Err(refusal) = &result {
             let until = now.plus_secs(refusal.remembered_secs());
@@ -172,17 +149,16 @@ impl Chips {
         self.wanted.notify_one();
     }
 
-    /// Asks one source after the other, the one that is paid for first, until one gives what is admitted.
-    async fn ask(self: &Arc<Self>, key: &VcekKey, paid: usize) -> Result<(), Refusal> {
+    /// Asks one source after the other until one gives what is admitted.
+    async fn ask(self: &Arc<Self>, key: &VcekKey) -> Result<(), Refusal> {
         let what = || describe(&ChipAsk::Vcek(*key));
         let request = VcekRequest {
             key,
             line: self.products.facts(key.product).kds_line(),
         };
         let mut failures = Vec::new();
-        let sources = self.collateral.kds().sources().enumerate().skip(paid);
-        for (place, source) in sources {
-            let (result, turn) = source.vcek(&request, place == paid).await;
+        for source in self.collateral.kds().sources() {
+            let (result, turn) = source.vcek(&request).await;
             self.collateral.note_upstream(source, turn, &result).await;
             match result {
                 Err(error) => failures.push(Refusal::from_fetch(what(), &error)),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use thim_verify::amd::{Products, VcekKey};
 
-use super::source::{Call, Clients, LaneSettings, Source, parsed};
+use super::source::{Call, Clients, LaneSettings, Source, SourceSettings, parsed};
 use super::{ConfigError, Fill, SOURCES, Transport};
 use crate::clock::Clock;
 use crate::duration::Span;
@@ -148,8 +148,10 @@ impl Kds {
                 false,
                 &clients,
                 None,
-                config.lanes(base),
-                config.attempt_timeout.duration(),
+                SourceSettings {
+                    lanes: config.lanes(base),
+                    attempt_timeout: config.attempt_timeout.duration(),
+                },
                 store,
                 clock,
             )

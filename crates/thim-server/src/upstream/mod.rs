@@ -190,15 +190,17 @@ impl Intel {
     /// Makes the sources. Reads the key and CA files.
     pub fn new(config: &Config, store: &Arc<Store>, clock: &Clock) -> Result<Self, ConfigError> {
         let (api_key, clients) = config.read()?;
-        let lanes = config.lanes();
+        let settings = source::SourceSettings {
+            lanes: config.lanes(),
+            attempt_timeout: config.attempt_timeout.duration(),
+        };
         let make = |key: &'static str, text: &str, whole: bool| {
             Source::new(
                 text,
                 whole,
                 &clients,
                 api_key.as_deref(),
-                lanes,
-                config.attempt_timeout.duration(),
+                settings,
                 store,
                 clock,
             )

@@ -144,6 +144,15 @@ pub(super) struct LaneSettings {
     pub in_flight: usize,
 }
 
+/// What a source may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SourceSettings {
+    /// In the background, and for somebody who waits.
+    pub lanes: [LaneSettings; 2],
+    /// Time limit of one attempt.
+    pub attempt_timeout: Duration,
+}
+
 impl Clients {
     pub(super) fn new(transport: &Transport<'_>) -> Result<Self, (&'static str, String)> {
         let mut builder = base_client(transport)?;
@@ -203,12 +212,15 @@ impl Source {
         whole: bool,
         clients: &Clients,
         api_key: Option<&str>,
-        [background, miss]: [LaneSettings; 2],
-        attempt_timeout: Duration,
+        settings: SourceSettings,
         store: &Arc<Store>,
         clock: &Clock,
     ) -> Result<Self, String> {
         let url = parsed(base, whole)?;
+        let SourceSettings {
+            lanes: [background, miss],
+            attempt_timeout,
+        } = settings;
         let loopback = matches!(url.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
         let api_key = match api_key {
             Some(key) if !whole && (url.scheme() == "https" || loopback) => {
@@ -298,19 +310,10 @@ impl Source {
     }
 
     /// Asks for the certificate of a chip. Once: a certificate that was asked for in vain is not to be asked for again
-    /// at once. `paid` where the call has been taken from the budget already ([`Source::take`]).
-    pub async fn vcek(
-        &self,
-        request: &VcekRequest<'_>,
-        paid: bool,
-    ) -> (Result<Fetched, FetchError>, Turn) {
-        self.make_once(&request.call(&self.base), Lane::Miss, paid)
+    /// at once.
+    pub async fn vcek(&self, request: &VcekRequest<'_>) -> (Result<Fetched, FetchError>, Turn) {
+        self.make(&request.call(&self.base), Lane::Miss, false)
             .await
-    }
-
-    /// Takes one call from the budget if one may be made now, and writes that down.
-    pub async fn take(&self, lane: Lane) -> Result<(), FetchError> {
-        self.allow(lane, Duration::ZERO).await
     }
 
     /// Milliseconds between two calls for somebody who waits, at the steady rate.
@@ -346,7 +349,25 @@ impl Source {
             .with_jitter()
             .build();
         loop {
-            let (result, turn) = self.make_once(call, lane, false).await;
+            let result = match self.allow(lane).await {
+                Err(error) => return (Err(error), turned),
+                Ok(()) => self.attempt(call, lane).await,
+            };
+            let turn = match &result {
+                Ok(_)
+                | Err(
+                    // One that refuses our key answers, and has the rest for us all the same.
+                    FetchError::Absent
+                    | FetchError::KeyRefused { .. }
+                    | FetchError::Refused { .. }
+                    | FetchError::Retired
+                    | FetchError::Throttled { .. },
+                ) => self.breaker().succeeded(),
+                Err(FetchError::Unavailable { .. }) => {
+                    self.breaker().failed(self.clock.now_millis())
+                }
+                Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,
+            };
             if turn != Turn::Same {
                 turned = turn;
             }
@@ -363,38 +384,6 @@ impl Source {
                 _ => return (result, turned),
             }
         }
-    }
-
-    /// One attempt, within the budget unless it is paid for.
-    async fn make_once(
-        &self,
-        call: &Call,
-        lane: Lane,
-        paid: bool,
-    ) -> (Result<Fetched, FetchError>, Turn) {
-        let allowed = if paid {
-            Ok(())
-        } else {
-            self.allow(lane, self.limits(lane).patience).await
-        };
-        let result = match allowed {
-            Err(error) => return (Err(error), Turn::Same),
-            Ok(()) => self.attempt(call, lane).await,
-        };
-        let turn = match &result {
-            Ok(_)
-            | Err(
-                // One that refuses our key answers, and has the rest for us all the same.
-                FetchError::Absent
-                | FetchError::KeyRefused { .. }
-                | FetchError::Refused { .. }
-                | FetchError::Retired
-                | FetchError::Throttled { .. },
-            ) => self.breaker().succeeded(),
-            Err(FetchError::Unavailable { .. }) => self.breaker().failed(self.clock.now_millis()),
-            Err(FetchError::Budget { .. } | FetchError::Storage) => Turn::Same,
-        };
-        (result, turn)
     }
 
     /// Waits until the lane's budget has a call, without taking it: the refresh waits here and not in a flight
@@ -418,9 +407,9 @@ impl Source {
         }
     }
 
-    /// Takes one call from the budget, waiting for it as long as the patience lasts. Written down
+    /// Takes one call from the budget, waiting for it as long as the lane's patience lasts. Written down
     /// before the call is made: a crash in between costs a call and exceeds nothing.
-    async fn allow(&self, lane: Lane, patience: Duration) -> Result<(), FetchError> {
+    async fn allow(&self, lane: Lane) -> Result<(), FetchError> {
         let limits = self.limits(lane);
         let mut waited = 0;
         loop {
@@ -452,7 +441,7 @@ impl Source {
                     Err(wait) => wait,
                 }
             };
-            if waited + wait > i64::try_from(patience.as_millis()).unwrap_or(i64::MAX) {
+            if waited + wait > i64::try_from(limits.patience.as_millis()).unwrap_or(i64::MAX) {
                 return Err(FetchError::Budget {
                     retry_after_secs: secs_up(wait),
                 });

@@ -11,9 +11,10 @@ mod wire;
 
 pub use client::{Client, ClientError, PccsAnswer, RawAnswer};
 pub use wire::{
-    DEFAULT_CACHE_SECONDS, Diagnosis, EditionSummary, EventRecord, ImportFile, ImportReport,
-    ImportRequest, KeyStatus, NewToken, PlatformLevel, PlatformMoment, PlatformName,
-    PlatformRawTcb, PlatformRecord, PlatformSummary, Problem, RefreshReport, RefreshStep, Refused,
-    RegisterReport, RegisterRequest, RotationReport, Status, ThimCertification, TokenSummary,
-    TransitionRecord,
+    ChipCertificate, ChipRecord, ChipSummary, DEFAULT_CACHE_SECONDS, Diagnosis, EditionSummary,
+    EventRecord, ImportFile, ImportReport, ImportRequest, KeyStatus, NewChip, NewToken,
+    PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord, PlatformSummary,
+    PrewarmReport, PrewarmRequest, Problem, RefreshReport, RefreshStep, Refused, RegisterChips,
+    RegisterReport, RegisterRequest, RegisteredChip, RotationReport, Status, ThimCertification,
+    TokenSummary, TransitionRecord,
 };

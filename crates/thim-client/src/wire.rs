@@ -2,12 +2,17 @@
 //! [`thim_verify::ArtefactKey`] prints them.
 
 mod certification;
+mod chips;
 mod platforms;
 mod tokens;
 
 use serde::{Deserialize, Serialize};
 
 pub use certification::{DEFAULT_CACHE_SECONDS, ThimCertification};
+pub use chips::{
+    ChipCertificate, ChipRecord, ChipSummary, NewChip, PrewarmReport, PrewarmRequest,
+    RegisterChips, RegisteredChip,
+};
 pub use platforms::{
     Diagnosis, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
     PlatformSummary, RegisterReport, RegisterRequest,

@@ -22,6 +22,7 @@ fn crl(issued: i64, serials: &[u8], state: State) -> Seen {
         state,
         admitted: at(issued + 60),
         revoked: Some(serials.iter().map(|serial| vec![*serial]).collect()),
+        number: None,
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod collateral;
 mod config;
 mod keys;
@@ -39,6 +40,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Agent(agent::Args),
     Collateral(collateral::Args),
     Config(config::Args),
     Keys(keys::Args),
@@ -52,6 +54,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Agent(args) => agent::run(args),
         Command::Collateral(args) => collateral::run(args),
         Command::Config(args) => config::run(args),
         Command::Keys(args) => keys::run(args),

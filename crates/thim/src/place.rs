@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thim_client::Client;
+use thim_server::chips::Chips;
 use thim_server::clock::Clock;
 use thim_server::collateral::{Collateral, Settings};
 use thim_server::config::Config;
 use thim_server::metrics::Metrics;
 use thim_server::platforms::Platforms;
-use thim_server::sealing::{self, Sealer};
+use thim_server::sealing::{self, IdentityKey, Sealer};
 use thim_verify::UnixTime;
 
 /// Options of every command that reads or changes collateral.
@@ -50,6 +51,14 @@ pub enum Register {
     Store(Arc<Platforms>, Clock),
     /// The client of a service.
     Service(Client),
+}
+
+/// Chips that are at hand, or a service that can be asked.
+pub enum ChipPlace {
+    /// The client of a service.
+    Service(Client),
+    /// The keeper over a store, and its clock.
+    Store(Arc<Chips>, Clock),
 }
 
 /// What a command is going to do.
@@ -127,12 +136,7 @@ impl Place {
                 sealing::KEY_FILE
             );
         }
-        let mut random = [0; 32];
-        crate::entropy(&mut random).map_err(|error| text(&error))?;
-        let identity = store
-            .identity_key(random)
-            .await
-            .map_err(|error| text(&error))?;
+        let identity = identity(&collateral).await?;
         let platforms = Platforms::new(
             collateral,
             Arc::new(sealer),
@@ -140,6 +144,31 @@ impl Place {
             config.platforms,
         );
         Ok(Register::Store(platforms, clock))
+    }
+
+    /// As [`Place::open_register`], with the keeper of AMD's chips.
+    pub async fn open_chips(&self, intent: Intent) -> Result<ChipPlace, String> {
+        let opened = match intent {
+            Intent::Change => self.open_to_change().await?,
+            Intent::Fetch => self.open_to_fetch().await?,
+            Intent::Read => self.open().await?,
+        };
+        let (collateral, clock) = match opened {
+            Opened::Service(client) => return Ok(ChipPlace::Service(client)),
+            Opened::Store(collateral, clock) => (collateral, clock),
+        };
+        let identity = Arc::new(identity(&collateral).await?);
+        let config = self.configuration()?;
+        let chips = Chips::new(collateral, identity, config.amd);
+        Ok(ChipPlace::Store(
+            chips.map_err(|error| error.to_string())?,
+            clock,
+        ))
+    }
+
+    /// The configuration that was named, or the defaults.
+    pub fn configuration(&self) -> Result<Config, String> {
+        Config::load(self.config.as_deref()).map_err(|error| error.to_string())
     }
 
     /// The data directory, for what stands beside the store in it.
@@ -172,6 +201,23 @@ impl Place {
         let token = token.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
         let roots = self.ca_file.as_ref().map(read).transpose()?;
         Client::new(service, token, roots.as_deref()).map_err(|error| error.to_string())
+    }
+}
+
+/// What tells platforms and chips apart in this store.
+async fn identity(collateral: &Collateral) -> Result<IdentityKey, String> {
+    let mut random = [0; 32];
+    crate::entropy(&mut random).map_err(|error| error.to_string())?;
+    let key = collateral.store().identity_key(random).await;
+    key.map_err(|error| error.to_string())
+}
+
+impl ChipPlace {
+    /// As [`Opened::close`].
+    pub async fn close(self) {
+        if let Self::Store(chips, _) = self {
+            chips.store().close().await;
+        }
     }
 }
 

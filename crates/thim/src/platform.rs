@@ -1,5 +1,6 @@
 //! `thim platform`: register, look at, diagnose, forget, take over and hand on the platforms of a register.
 
+mod chips;
 mod exporting;
 mod hosts;
 mod looking;
@@ -15,13 +16,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use thim_client::ClientError;
 use thim_server::platforms::{Authority, PlatformState, Updates, Which};
 use thim_verify::Fmspc;
+use thim_verify::amd::Product;
 
 use crate::collateral::carry_out;
 use crate::place::Place;
 
 /// Register platforms, look at them, find out what is wrong with one, take over those of a PCCS
 ///
-/// ID is a platform's id (16 hex digits), or a name it asks under: QEID:PCEID.
+/// ID is a platform's id (16 hex digits), or a name it asks under: QEID:PCEID. With --amd it is that of a chip of
+/// AMD's; it is not the chip id, which is never printed.
 ///
 /// With --data the act is done on a store that no server has open, under the same --config as the server's; with
 /// --service it is done by a running service, and needs its token.
@@ -33,6 +36,10 @@ use crate::place::Place;
 ///   thim platform register pckid_retrieval.csv --service https://thim.example:8081 --token-file registrar.token
 ///
 ///   thim platform doctor A0B1C2D3E4F5061728394A5B6C7D8E9F:0000 --service https://thim.example:8081 --token-file reader.token
+///
+///   thim platform register --amd report.bin --label host-17 --service https://thim.example:8081 --token-file registrar.token
+///
+///   thim platform prewarm --product Milan --tcb bl=4,tee=0,snp=27,ucode=222 --wait --service https://thim.example:8081 --token-file registrar.token
 ///
 ///   thim platform import-pccs /opt/intel/sgx-dcap-pccs/pckcache.db --data /var/lib/thim --config /etc/thim/thim.toml
 #[derive(clap::Args, Debug)]
@@ -74,6 +81,9 @@ enum Act {
     Forget {
         /// The platform
         id: PlatformId,
+        /// A chip of AMD's; its certificates are history, and stay
+        #[arg(long)]
+        amd: bool,
     },
     /// Take over the database of Intel's PCCS: pckcache.db (SQLite, versions 1 to 5)
     ///
@@ -101,6 +111,12 @@ enum Act {
         /// Only this FMSPC
         #[arg(long)]
         fmspc: Option<Fmspc>,
+        /// Chips of AMD's instead
+        #[arg(long, conflicts_with_all = ["state", "fmspc"])]
+        amd: bool,
+        /// Only chips of this product
+        #[arg(long, requires = "amd")]
+        product: Option<Product>,
         /// At most so many
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         limit: Option<u64>,
@@ -118,15 +134,47 @@ enum Act {
         #[arg(long)]
         json: bool,
     },
+    /// Fetch the certificates of a product's chips for the TCB that comes next, before firmware is rolled out
+    ///
+    /// A running service fetches them, one after the other, as fast as AMD's key server allows: with its default
+    /// budget 360 an hour. Guests that miss one go first. Exit codes: 0 they are there, or under way; 1 the key server
+    /// does not have some of them (they are asked for again later); 2 could not tell.
+    Prewarm {
+        /// Which product
+        #[arg(long)]
+        product: Product,
+        /// The TCB: bl=4,tee=0,snp=27,ucode=222 (and fmc=1 for Turin), or the hex that Azure calls tcbm
+        #[arg(long, value_name = "TCB")]
+        tcb: chips::Level,
+        /// Wait until they are there, and show how far it is
+        #[arg(long)]
+        wait: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Register platforms as their hosts describe them
     ///
     /// FILE is what PCKIDRetrievalTool writes (CSV, a line a platform), the JSON that it posts, or an array of such,
     /// as PcsClientTool's platform_list.json; `-` is standard input. A platform is fetched at once; one that the
     /// vendor does not answer for is kept, and tried again. Exit code 1 when one is not ready, with the cause.
+    ///
+    /// With --amd, FILE is an attestation report of the chip (1184 bytes), or JSON:
+    /// {"product": "Milan", "chipId": "...", "reportedTcb": "d318000000000004", "label": "host-17"}, or an array of
+    /// such. All chips are registered or none; their certificates are fetched as fast as AMD's key server allows.
     Register {
         /// Files, or `-`
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// The files describe chips of AMD's
+        #[arg(long, conflicts_with_all = ["direct", "update"])]
+        amd: bool,
+        /// The product of chips that do not tell it
+        #[arg(long, requires = "amd")]
+        product: Option<Product>,
+        /// Your own name for the chip
+        #[arg(long, requires = "amd", value_name = "TEXT")]
+        label: Option<String>,
         /// Have the vendor keep the platform's keys (direct registration); THIM then keeps no manifest of it
         #[arg(long)]
         direct: bool,
@@ -141,6 +189,9 @@ enum Act {
     Show {
         /// The platform
         id: PlatformId,
+        /// A chip of AMD's
+        #[arg(long)]
+        amd: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -206,22 +257,52 @@ pub fn run(args: Args) -> ExitCode {
         match act {
             Act::Doctor { id, json } => looking::doctor(&place, &id, json).await,
             Act::Export { fmspc, out } => exporting::export(&place, fmspc, out.as_deref()).await,
-            Act::Forget { id } => looking::forget(&place, &id).await,
+            Act::Forget { id, amd: true } => chips::forget(&place, &id).await,
+            Act::Forget { id, amd: false } => looking::forget(&place, &id).await,
             Act::ImportPccs { database, json } => pccs::import(&place, &database, json).await,
             Act::List {
                 state,
                 fmspc,
+                amd,
+                product,
                 limit,
                 json,
-            } => looking::list(&place, state, fmspc, limit, json).await,
+            } => {
+                if amd {
+                    chips::list(&place, product, limit, json).await
+                } else {
+                    looking::list(&place, state, fmspc, limit, json).await
+                }
+            }
+            Act::Prewarm {
+                product,
+                tcb,
+                wait,
+                json,
+            } => chips::prewarm(&place, product, tcb, wait, json).await,
             Act::Refetch { id, json } => looking::refetch(&place, &id, json).await,
             Act::Register {
                 files,
+                amd,
+                product,
+                label,
                 direct,
                 update,
                 json,
-            } => registering::register(&place, &files, direct, update, json).await,
-            Act::Show { id, json } => looking::show(&place, &id, json).await,
+            } => {
+                if amd {
+                    chips::register(&place, &files, product, label.as_deref(), json).await
+                } else {
+                    registering::register(&place, &files, direct, update, json).await
+                }
+            }
+            Act::Show { id, amd, json } => {
+                if amd {
+                    chips::show(&place, &id, json).await
+                } else {
+                    looking::show(&place, &id, json).await
+                }
+            }
         }
     })
 }

@@ -26,8 +26,8 @@ pub struct Args {
     /// Address of HTTPS, or "off". [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR|off")]
     https: Option<String>,
-    /// Start a simulated vendor inside the process, trust its fresh root and use it as upstream. Its store is
-    /// `sim` in the data directory and begins empty at each start.
+    /// Start simulated vendors inside the process (Intel's PCS and AMD's key server), trust their fresh roots and use
+    /// them as upstreams. Their store is `sim` in the data directory and begins empty at each start.
     #[arg(long)]
     sim: bool,
     /// Start the service's clock at this instant (RFC 3339); it then runs on. For recorded collateral.
@@ -64,7 +64,7 @@ async fn serve(args: Args, mut config: Config) -> Result<(), Box<dyn std::error:
         return Err("both listeners are off: there is nothing to serve".into());
     }
     let mut signals = Signals::new()?;
-    let sim = if args.sim {
+    let sims = if args.sim {
         Some(simulate(&mut config, &clock).await?)
     } else {
         None
@@ -77,23 +77,36 @@ async fn serve(args: Args, mut config: Config) -> Result<(), Box<dyn std::error:
         entropy: crate::entropy,
     };
     let server = Server::start(&config, world).await?;
-    announce(&config, &server, &clock, sim.as_ref());
+    announce(&config, &server, &clock, sims.as_ref());
     signals.wait().await;
     eprintln!("stopping");
     server.stop().await;
-    if let Some(sim) = sim {
-        sim.shutdown().await;
+    if let Some(Simulated { pcs, kds }) = sims {
+        pcs.shutdown().await;
+        kds.shutdown().await;
     }
     Ok(())
 }
 
-/// Starts the simulator, and points the configuration at it.
+/// The simulated vendors.
+struct Simulated {
+    pcs: thim_sim::Sim,
+    kds: thim_sim::Kds,
+}
+
+/// Starts the simulators, and points the configuration at them.
 async fn simulate(
     config: &mut Config,
     clock: &Clock,
-) -> Result<thim_sim::Sim, Box<dyn std::error::Error>> {
-    let sim_clock = clock.clone();
-    let sim = thim_sim::start(thim_sim::SimConfig {
+) -> Result<Simulated, Box<dyn std::error::Error>> {
+    let (sim_clock, kds_clock) = (clock.clone(), clock.clone());
+    // Smaller keys than AMD's: they are made at each start.
+    let kds = thim_sim::start_kds(
+        thim_sim::KdsConfig::new(Arc::new(move || kds_clock.now().secs()))
+            .rsa_bits(thim_sim::RsaBits::B2048),
+    )
+    .await?;
+    let pcs = thim_sim::start(thim_sim::SimConfig {
         pcs_listen: ([127, 0, 0, 1], 0).into(),
         management_listen: ([127, 0, 0, 1], 0).into(),
         now: Arc::new(move || sim_clock.now().secs()),
@@ -104,16 +117,21 @@ async fn simulate(
     config.data = config.data.join("sim");
     let root = config.data.join("root.pem");
     Store::erase(&config.data)?;
-    std::fs::write(&root, sim.root_pem())?;
+    std::fs::write(&root, pcs.root_pem())?;
     config.trust.intel_roots = vec![root];
-    config.intel.upstream = vec![sim.pcs_url()];
-    config.intel.root_crl_url = sim.root_crl_url();
+    config.intel.upstream = vec![pcs.pcs_url()];
+    config.intel.root_crl_url = pcs.root_crl_url();
     config.intel.proxy = None;
-    Ok(sim)
+    let roots = config.data.join("amd-roots.pem");
+    std::fs::write(&roots, kds.roots_pem())?;
+    config.trust.amd_roots = vec![roots];
+    config.amd.upstream = vec![kds.url()];
+    config.amd.proxy = None;
+    Ok(Simulated { pcs, kds })
 }
 
 /// What a newcomer needs to see, on standard output.
-fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_sim::Sim>) {
+fn announce(config: &Config, server: &Server, clock: &Clock, sims: Option<&Simulated>) {
     let mut text = String::new();
     macro_rules! line {
         ($($part:tt)*) => {
@@ -138,11 +156,13 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
         config.data.display(),
         token_path(config).display()
     );
-    if !config.trust.intel_roots.is_empty() && sim.is_none() {
-        line!(
-            "  WARNING: Intel's pinned root is replaced by {:?}",
-            config.trust.intel_roots
-        );
+    for (whose, roots) in [
+        ("Intel's pinned root is", &config.trust.intel_roots),
+        ("AMD's pinned roots are", &config.trust.amd_roots),
+    ] {
+        if !roots.is_empty() && sims.is_none() {
+            line!("  WARNING: {whose} replaced by {roots:?}");
+        }
     }
     if clock.is_simulated() {
         line!(
@@ -155,11 +175,16 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
             "  WARNING: the clock is before the newest admission: a read-only view of the past, nothing is fetched or admitted"
         );
     }
-    if let Some(sim) = sim {
+    if let Some(Simulated { pcs: sim, kds }) = sims {
         line!(
             "  simulated Intel PCS at {}, its management at {}",
             sim.pcs_url(),
             sim.management_url()
+        );
+        line!(
+            "  simulated AMD key server at {}, its management at {}",
+            kds.url(),
+            kds.management_url()
         );
         let base = server
             .https
@@ -185,6 +210,24 @@ fn announce(config: &Config, server: &Server, clock: &Clock, sim: Option<&thim_s
                  -H 'Content-Type: application/json' --data-binary @- {base}/sgx/certification/v4/platforms'",
                 sim.management_url(),
                 token_path(config).display()
+            );
+        }
+        if let (Some(base), Some(chip)) = (
+            server.http.map(|address| format!("http://{address}")),
+            kds.management().chips().first(),
+        ) {
+            line!(
+                "the certificate of a simulated {} chip, as AMD gives it and as a guest asks for it:",
+                chip.product.name()
+            );
+            line!(
+                "      curl -s '{base}{}' | openssl x509 -inform der -noout -text",
+                chip.target()
+            );
+            line!(
+                "      curl -s -H Metadata:true '{base}/metadata/THIM/amd/certification?platformId={}&tcbVersion={}'",
+                chip.hwid_hex(),
+                chip.reported.tcbm(chip.product)
             );
         }
     }

@@ -1,8 +1,6 @@
 //! The configuration files of `deploy/kubernetes` are ones the program takes. What they say beside the manifests
 //! (ports, paths, volumes) is `deploy/kubernetes/validate`'s to see; only the program knows its keys.
 //!
-//! `agent.toml` and `agent-device.toml` belong here too, read by the agent's own configuration.
-
 use std::path::{Path, PathBuf};
 
 use thim_server::config::{Config, check::check};
@@ -29,6 +27,22 @@ fn the_service_takes_its_configuration() {
         check(&read, UnixTime::from_secs(0)).faults,
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn the_agent_takes_its_configurations() {
+    use thim_agent::config::Config;
+    use thim_agent::host::Source;
+    for (name, source) in [
+        ("agent.toml", Source::File),
+        ("agent-device.toml", Source::Device),
+    ] {
+        let read = Config::load(Some(&deployed(name))).expect(name);
+        assert_eq!(read.host.source, source, "{name}");
+        assert_eq!(read.http.listen.to_string(), "169.254.169.254:80", "{name}");
+        assert!(read.trust.amd_roots.is_empty(), "{name}");
+        assert!(read.service.url.starts_with("http"), "{name}");
+    }
 }
 
 #[test]

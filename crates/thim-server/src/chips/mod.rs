@@ -12,6 +12,7 @@ mod admitting;
 mod answer;
 mod asking;
 mod fetching;
+mod overview;
 mod registering;
 mod waiting;
 
@@ -28,7 +29,7 @@ pub use admitting::{Offered, OfferedAs, TakenIn};
 pub use answer::{EndorsementShape, ReadyEndorsement, ServedEndorsement};
 pub use asking::Found;
 pub use fetching::Step;
-pub use registering::{ChipInput, ChipRefused, Prewarmed, Registered};
+pub use registering::{ChipRefused, Prewarmed};
 
 use crate::collateral::{Collateral, Refusal};
 use crate::flight::Flights;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use thim_client::{NewChip, RegisteredChip};
 use thim_verify::UnixTime;
 use thim_verify::amd::{HwId, Product, SnpTcb, TcbVersion, VcekKey};
 
@@ -14,32 +15,6 @@ use crate::sentinel::{Remark, Severity, State};
 use crate::store::{
     Batch, ChipFilter, ChipRow, ChipWrite, StoreError, WantedCounts, WantedRow, WantedWrite,
 };
-
-/// A chip as an operator tells it. Its chip id is in no debug text: there is none.
-#[derive(Clone)]
-pub struct ChipInput {
-    /// AMD's name of the product, in any case; may be left out where the length of the id tells it.
-    pub product: Option<String>,
-    /// 16 or 128 hex digits.
-    pub chip_id: String,
-    /// The TCB it reports: 1 to 16 hex digits, most significant byte first.
-    pub reported_tcb: Option<String>,
-    /// The operator's own name for it.
-    pub label: Option<String>,
-}
-
-/// A chip that was registered.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Registered {
-    /// What it is called here.
-    pub id: String,
-    /// Its product.
-    pub product: Product,
-    /// True where it was not there before.
-    pub new: bool,
-    /// True where its certificate is wanted and not there yet.
-    pub wanted: bool,
-}
 
 /// How far the fetching of one TCB is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,7 +31,7 @@ pub enum ChipRefused {
     /// A wrong value.
     #[error("{field}: {why}")]
     Invalid {
-        /// Which one: `chips[3].chip_id`.
+        /// Which one: `chips[3].chipId`.
         field: String,
         /// What is wrong, and what was wanted.
         why: String,
@@ -73,10 +48,10 @@ impl Chips {
     /// [`ChipRefused`], and then nothing is registered.
     pub async fn register(
         self: &Arc<Self>,
-        inputs: &[ChipInput],
+        inputs: &[NewChip],
         by: &str,
         now: UnixTime,
-    ) -> Result<Vec<Registered>, ChipRefused> {
+    ) -> Result<Vec<RegisteredChip>, ChipRefused> {
         if inputs.is_empty() || inputs.len() > AT_ONCE {
             return Err(invalid(
                 "chips".to_owned(),
@@ -100,9 +75,9 @@ impl Chips {
                 Some(tcb) => self.want(&row, tcb, now).await?,
                 None => None,
             };
-            registered.push(Registered {
+            registered.push(RegisteredChip {
                 id: row.id.clone(),
-                product: row.product,
+                product: row.product.to_string(),
                 new,
                 wanted: wanted.is_some(),
             });
@@ -266,7 +241,7 @@ impl Chips {
     }
 
     /// Reads a chip as it was told.
-    fn read(&self, place: usize, input: &ChipInput, now: UnixTime) -> Result<ChipRow, ChipRefused> {
+    fn read(&self, place: usize, input: &NewChip, now: UnixTime) -> Result<ChipRow, ChipRefused> {
         let at = |field: &str| format!("chips[{place}].{field}");
         let product = self
             .product_of(input)
@@ -276,17 +251,17 @@ impl Chips {
             return Err(invalid(at("product"), format!("{product} is not enabled")));
         }
         let hw_id = HwId::from_hex(facts, &input.chip_id)
-            .map_err(|error| invalid(at("chip_id"), error.to_string()))?;
+            .map_err(|error| invalid(at("chipId"), error.to_string()))?;
         if hw_id.is_zero() {
             let why = "zeros: the host masks its chip id, or signs with a VLEK".to_owned();
-            return Err(invalid(at("chip_id"), why));
+            return Err(invalid(at("chipId"), why));
         }
         let reported = match &input.reported_tcb {
             None => None,
             Some(text) => {
                 let wrong = |error: thim_verify::Error| {
                     invalid(
-                        at("reported_tcb"),
+                        at("reportedTcb"),
                         format!("{error}; wanted hex digits, most significant byte first"),
                     )
                 };
@@ -312,7 +287,7 @@ impl Chips {
     }
 
     /// The product that was named, or the only one with ids of this length.
-    fn product_of(&self, input: &ChipInput) -> Result<Product, String> {
+    fn product_of(&self, input: &NewChip) -> Result<Product, String> {
         if let Some(name) = &input.product {
             return name
                 .parse()

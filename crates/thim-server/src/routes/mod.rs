@@ -2,6 +2,7 @@
 
 mod answer;
 mod caller;
+mod chips;
 mod crl_uri;
 mod front;
 mod kds;

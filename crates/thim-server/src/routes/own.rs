@@ -18,7 +18,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::{platforms, tokens};
+use super::{chips, platforms, tokens};
 use crate::access::{Access, Act};
 use crate::chips::Chips;
 use crate::clock::Clock;
@@ -60,6 +60,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .route("/thim/v1/events", get(events))
         .route("/thim/v1/refresh", post(refresh_now))
         .route("/thim/v1/import", post(import))
+        .merge(chips::router())
         .merge(platforms::router())
         .merge(tokens::router())
         .route("/healthz/live", get(healthy))
@@ -105,6 +106,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         events,
         refresh_now,
         import,
+        chips::list,
+        chips::show,
+        chips::register,
+        chips::forget,
+        chips::prewarm,
+        chips::progress,
         platforms::list,
         platforms::show,
         platforms::doctor,

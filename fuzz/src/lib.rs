@@ -4,6 +4,7 @@
 
 mod amd;
 mod platform_bodies;
+mod verify_report;
 
 use std::sync::LazyLock;
 
@@ -17,6 +18,7 @@ use thim_verify::{
 
 pub use amd::{amd_certificate, snp_report};
 pub use platform_bodies::platform_bodies;
+pub use verify_report::{report_collateral, report_file};
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));
 

@@ -1,9 +1,11 @@
 //! The `sev` crate and THIM look at the same bytes and say the same, of what is genuine and of what was tampered with.
 
 mod foreign;
+mod program;
 mod snp;
 
 use foreign::{Root, verdict};
+use program::{code, get, out, said, start, text, thim};
 use snp::{SimulatedKds, read, vectors};
 use thim_sim::{AmdProduct, KdsFault, ReportSpec, ReportVersion};
 use thim_verify::amd::{
@@ -150,5 +152,78 @@ fn of_simulated_reports() {
         assert_eq!(verdict(&leaf, &chain, &report, Root::OfChain), Ok(()));
         let product: Product = product.name().parse().expect("a product");
         assert!(verdict(&leaf, &chain, &report, Root::Builtin(product)).is_err());
+    }
+}
+
+/// The certificates of a text, each on its own.
+fn blocks(pem: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(pem).into_owned();
+    let end = "-----END CERTIFICATE-----\n";
+    text.split_inclusive(end).map(str::to_owned).collect()
+}
+
+#[test]
+fn of_what_the_service_answers_on_each_of_its_surfaces() {
+    let sim = SimulatedKds::start_today();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        text(&path).to_owned()
+    };
+    file("amd.pem", sim.kds().roots_pem().as_bytes());
+    let upstream = sim.kds().url();
+    let config = format!(
+        "[http]\nlisten = \"127.0.0.1:0\"\n[https]\nlisten = \"off\"\n[intel]\nupstream = []\n\
+         [amd]\nupstream = [\"{upstream}\"]\n[trust]\namd_roots = [\"amd.pem\"]\n",
+    );
+    let config = file("thim.toml", config.as_bytes());
+    let data = folder.path().join("data");
+    let (_running, url) = start(&["serve", "--config", &config, "--data", text(&data)]);
+    let body = |target: &str| {
+        let got = get(&url, target, &["Metadata: true"]);
+        assert_eq!(got.status, 200, "{target}: {}", got.head);
+        got.body
+    };
+    for product in AmdProduct::ALL {
+        let chip = sim.kds().management().chip_of(product);
+        let report = chip.report(&ReportSpec::default());
+        let accepted = |leaf: &[u8], chain: &[u8]| {
+            assert_eq!(verdict(leaf, chain, &report, Root::OfChain), Ok(()));
+            // And the near miss.
+            let mut altered = report;
+            altered[0x90] ^= 1;
+            assert!(verdict(leaf, chain, &altered, Root::OfChain).is_err());
+        };
+        // As AMD's key server answers.
+        let leaf = body(&chip.target());
+        let chain = body(&format!("/vcek/v1/{product}/cert_chain"));
+        accepted(&leaf, &chain);
+        // As Azure's cache does, and the metadata service.
+        let (hwid, tcb) = (chip.hwid_hex(), chip.reported.tcbm(product));
+        let three = blocks(&body(&format!("/SevSnpVM/certificates/{hwid}/{tcb}")));
+        accepted(
+            &leaf_der(three[0].as_bytes()),
+            three[1..].concat().as_bytes(),
+        );
+        let metadata = "/metadata/THIM/amd/certification";
+        let json = body(&format!("{metadata}?platformId={hwid}&tcbVersion={tcb}"));
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        let member = |name: &str| json[name].as_str().expect("a text").as_bytes().to_vec();
+        accepted(&leaf_der(&member("vcekCert")), &member("certificateChain"));
+
+        // Our own command asks the service for all of it.
+        let report = file("report.bin", &report);
+        let asked = [
+            "verify",
+            "report",
+            &report,
+            "--config",
+            &config,
+            "--service",
+            &url,
+        ];
+        let output = thim(&asked);
+        assert_eq!(code(&output), 0, "{} {}", out(&output), said(&output));
     }
 }

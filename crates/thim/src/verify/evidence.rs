@@ -174,11 +174,11 @@ mod tests {
             (blob[..2599].to_vec(), "2599 bytes; it has 2600"),
             (more(&blob), "2601 bytes; it has 2600"),
             (
-                hex[2..].as_bytes().to_vec(),
+                hex.as_bytes()[2..].to_vec(),
                 "1183 bytes; a report has 1184",
             ),
             (
-                hex[1..].as_bytes().to_vec(),
+                hex.as_bytes()[1..].to_vec(),
                 "2367 characters that are no hex text",
             ),
             (

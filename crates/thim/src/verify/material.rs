@@ -50,7 +50,9 @@ fn plain(bytes: &[u8]) -> Result<Vec<Piece>, String> {
 fn pem(text: &[u8]) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
-        let (kind, der) = section.map_err(|error| format!("PEM: {error}"))?;
+        // The error quotes the line, however long it is.
+        let short = |text: String| text.chars().take(MAX_QUOTED).collect::<String>();
+        let (kind, der) = section.map_err(|error| short(format!("PEM: {error}")))?;
         if !matches!(kind, SectionKind::Certificate | SectionKind::Crl) {
             continue;
         }
@@ -159,6 +161,9 @@ pub const FILE_LIMIT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A table has five of ours, a chain three; a folder's worth in one text is still fewer.
 const MAX_PIECES: usize = 64;
+
+/// Enough of a broken line to find it.
+const MAX_QUOTED: usize = 160;
 
 const DER_SEQUENCE: u8 = 0x30;
 const ENTRY_BYTES: usize = 24;

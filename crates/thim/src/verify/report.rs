@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     vcek: Option<PathBuf>,
     /// The chain, ASK or ASVK and ARK (PEM of two, or of three with the VCEK), used whatever it is [default: the
-    /// product's that is built in]
+    /// service's, else the product's that is built in]
     #[arg(long, value_name = "FILE")]
     chain: Option<PathBuf>,
     /// A revocation list (DER or PEM); the newest genuine one of the product counts

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thim_client::Client;
+use thim_server::clock::Clock;
 use thim_sim::{FaultRule, Kds, KdsConfig, KdsFault, RateLimits, RsaBits, start_kds};
 use tokio::runtime::Runtime;
 
@@ -37,9 +38,20 @@ pub struct SimulatedKds {
 }
 
 impl SimulatedKds {
+    /// Its clock stands still at [`NOW`].
     pub fn start() -> Self {
+        Self::start_with(Arc::new(|| NOW))
+    }
+
+    /// Its clock is the system's, as that of a service which asks it.
+    pub fn start_today() -> Self {
+        let clock = Clock::system();
+        Self::start_with(Arc::new(move || clock.now().secs()))
+    }
+
+    fn start_with(now: Arc<dyn Fn() -> i64 + Send + Sync>) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let config = KdsConfig::new(Arc::new(|| NOW)).rsa_bits(RsaBits::B2048);
+        let config = KdsConfig::new(now).rsa_bits(RsaBits::B2048);
         let kds = runtime.block_on(start_kds(config)).expect("it starts");
         kds.management().set_rate_limits(RateLimits {
             per_certificate_seconds: 0,

@@ -4,6 +4,7 @@ mod chips;
 mod exporting;
 mod hosts;
 mod looking;
+mod paging;
 mod pccs;
 mod registering;
 

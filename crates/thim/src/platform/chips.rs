@@ -13,10 +13,10 @@ use thim_server::config::Config;
 use thim_server::store::ChipFilter;
 use thim_verify::amd::{Product, Products, SnpTcb, SplValues, TcbVersion, parse_report};
 
-use super::{PlatformId, text, unless};
+use super::{PlatformId, paging, text, unless};
 use crate::place::{ChipPlace, Intent, Place};
 use crate::progress::Progress;
-use crate::{remote, tables};
+use crate::tables;
 
 /// A TCB as it is named on the command line: `bl=4,tee=0,snp=24,ucode=219`, with `fmc=` for Turin, or the hex that
 /// Azure calls `tcbm`.
@@ -186,58 +186,34 @@ pub async fn list(
     json: bool,
 ) -> Result<bool, String> {
     let register = place.open_chips(Intent::Read).await?;
-    let mut wanted = limit.unwrap_or(u64::MAX);
-    let mut after = String::new();
-    let mut first = true;
-    while wanted > 0 {
-        let limit = u32::try_from(wanted.min(u64::from(remote::PAGE))).unwrap_or(remote::PAGE);
-        let page: Vec<ChipSummary> = match &register {
-            ChipPlace::Service(client) => {
-                let product = product.map_or(String::new(), |one| format!("&product={one}"));
-                client
-                    .get(&format!(
-                        "/thim/v1/chips?limit={limit}&after={after}{product}"
-                    ))
-                    .map_err(text)?
-            }
-            ChipPlace::Store(keeper, _) => keeper
-                .page(&ChipFilter {
-                    product,
-                    after: after.clone(),
-                    limit,
-                })
-                .await
-                .map_err(text)?,
-        };
-        for chip in &page {
-            if json {
-                let element = serde_json::to_string(chip).map_err(text)?;
-                let before = if first { '[' } else { ',' };
-                tables::say(format_args!("{before}{element}"));
-            } else {
-                let reported = chip.reported_tcb.as_deref().unwrap_or("-");
-                tables::say(format_args!(
-                    "{}  {:6}  {reported:16}  {}  {}",
-                    chip.id, chip.product, chip.registered, chip.label
-                ));
-            }
-            first = false;
+    let page = async |after: &str, limit: u32| match &register {
+        ChipPlace::Service(client) => {
+            let product = product.map_or(String::new(), |one| format!("&product={one}"));
+            let path = format!("/thim/v1/chips?limit={limit}&after={after}{product}");
+            client.get::<Vec<ChipSummary>>(&path).map_err(text)
         }
-        let count = page.len();
-        let Some(last) = page.into_iter().next_back() else {
-            break;
-        };
-        wanted -= count as u64;
-        after = last.id;
-        if count < limit as usize {
-            break;
+        ChipPlace::Store(keeper, _) => {
+            let filter = ChipFilter {
+                product,
+                after: after.to_owned(),
+                limit,
+            };
+            keeper.page(&filter).await.map_err(text)
         }
-    }
+    };
+    let printed = paging::print(limit, json, page, |chip| &chip.id, row).await;
     register.close().await;
-    if json {
-        tables::say(if first { "[]" } else { "]" });
-    }
+    printed?;
     Ok(true)
+}
+
+/// Columns of fixed width, since the rows to come are not known.
+fn row(chip: &ChipSummary) -> String {
+    let reported = chip.reported_tcb.as_deref().unwrap_or("-");
+    format!(
+        "{}  {:6}  {reported:16}  {}  {}",
+        chip.id, chip.product, chip.registered, chip.label
+    )
 }
 
 /// Prints everything about a chip but its chip id.

@@ -5,7 +5,7 @@ use thim_server::platforms::PlatformState;
 use thim_server::store::PlatformFilter;
 use thim_verify::Fmspc;
 
-use super::{NO_SUCH, PlatformId, text, unless};
+use super::{NO_SUCH, PlatformId, paging, text, unless};
 use crate::place::{Intent, Place, Register};
 use crate::{remote, tables};
 
@@ -18,50 +18,23 @@ pub async fn list(
     json: bool,
 ) -> Result<bool, String> {
     let register = place.open_register(Intent::Read).await?;
-    let mut wanted = limit.unwrap_or(u64::MAX);
-    let mut after = String::new();
-    let mut first = true;
-    while wanted > 0 {
-        let limit = u32::try_from(wanted.min(u64::from(remote::PAGE))).unwrap_or(remote::PAGE);
-        let page = match &register {
-            Register::Service(client) => {
-                remote::platforms(client, state, fmspc, &after, limit).map_err(text)?
-            }
-            Register::Store(platforms, _) => platforms
-                .page(&PlatformFilter {
-                    state,
-                    fmspc,
-                    after: after.clone(),
-                    limit,
-                })
-                .await
-                .map_err(text)?,
-        };
-        for platform in &page {
-            if json {
-                // An array, an element a line: it is read whole by who wants that, and as it comes by others.
-                let element = serde_json::to_string(platform).map_err(text)?;
-                let before = if first { '[' } else { ',' };
-                tables::say(format_args!("{before}{element}"));
-            } else {
-                tables::say(row(platform));
-            }
-            first = false;
+    let page = async |after: &str, limit: u32| match &register {
+        Register::Service(client) => {
+            remote::platforms(client, state, fmspc, after, limit).map_err(text)
         }
-        let count = page.len();
-        let Some(last) = page.into_iter().next_back() else {
-            break;
-        };
-        wanted -= count as u64;
-        after = last.id;
-        if count < limit as usize {
-            break;
+        Register::Store(platforms, _) => {
+            let filter = PlatformFilter {
+                state,
+                fmspc,
+                after: after.to_owned(),
+                limit,
+            };
+            platforms.page(&filter).await.map_err(text)
         }
-    }
+    };
+    let printed = paging::print(limit, json, page, |platform| &platform.id, row).await;
     register.close().await;
-    if json {
-        tables::say(if first { "[]" } else { "]" });
-    }
+    printed?;
     Ok(true)
 }
 

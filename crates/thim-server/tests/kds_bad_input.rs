@@ -254,7 +254,7 @@ async fn near_misses_are_named_and_cost_the_key_server_nothing() {
             "invalid-parameter",
             "blSPL",
         ),
-        ("Milan", &milan, flood, 400, "invalid-parameter", "xxx"),
+        ("Milan", &milan, flood, 400, "invalid-parameter", "no word"),
         ("Milan", &zeros, good.into(), 404, "absent", "zeros"),
         ("Turin", &zeros[..16], good_turin, 404, "absent", "zeros"),
     ];

@@ -20,6 +20,7 @@ use super::{ChipAsk, Chips, ReadyEndorsement, describe};
 use crate::collateral::{Ask, Refusal};
 use crate::sentinel::{Remark, Severity, State};
 use crate::store::{Batch, EndorsementRow};
+use crate::upstream::Source;
 
 /// A certificate to serve.
 pub struct Found {
@@ -73,6 +74,9 @@ impl Chips {
             });
         }
         self.wait_in_line(key, now).await?;
+        // Time has passed: AMD's certificates may begin at the second in which they are signed.
+        let edges = self.collateral.kds().sources().map(Source::now);
+        let now = edges.fold(now, UnixTime::max);
         match self.look_up(ask, now).await? {
             Some(found) => Ok(found),
             // It came, and something about it changed at once.
@@ -83,18 +87,28 @@ impl Chips {
     }
 
     /// Takes a place in line, and waits for its turn where that is near.
-    async fn wait_in_line(&self, key: &VcekKey, now: UnixTime) -> Result<(), Refusal> {
+    async fn wait_in_line(self: &Arc<Self>, key: &VcekKey, now: UnixTime) -> Result<(), Refusal> {
         let registered = self
             .store()
             .is_registered(key.product, &key.hw_id)
             .await
             .map_err(|error| self.storage(&error))?;
         let place = self.line().join(*key, registered, now);
-        let Some(Place { ahead, landing }) = place else {
+        let Some(Place {
+            ahead,
+            first,
+            landing,
+        }) = place
+        else {
             return Err(Refusal::Busy {
                 retry_after_secs: CROWDED_SECS,
             });
         };
+        // It may have come after it was looked for and before this place was taken: then nobody is to ask again.
+        if first && self.look_up(&ChipAsk::Vcek(*key), now).await?.is_some() {
+            self.line().land(key, Ok(()));
+            return Ok(());
+        }
         self.wanted.notify_one();
         let wait = self.estimate_secs(ahead).await?;
         let later = |why: &str| Refusal::Throttled {
@@ -102,7 +116,9 @@ impl Chips {
             why: format!("{why}; {ahead} are asked for before it"),
             retry_after_secs: wait.clamp(1, RETRY_SECS),
         };
-        if wait > PATIENCE.as_secs().cast_signed() {
+        // Its turn may have come while that was reckoned, and the budget is used up by its own call.
+        let settled = self.line().is_flying(key) || landing.borrow().is_some();
+        if wait > PATIENCE.as_secs().cast_signed() && !settled {
             return Err(later("its turn at the key server is not near"));
         }
         let mut landing = landing;

@@ -37,6 +37,8 @@ impl Chips {
 
     /// Lets the next one have its turn, if a call may be made now.
     pub async fn step(self: &Arc<Self>, clock: &Clock) -> Result<Step, StoreError> {
+        // What one step finds in a budget, the next one is not to find too.
+        let _one_at_a_time = self.stepping.lock().await;
         let now = clock.now();
         let mut wanted = self.store().wanted_vceks(now, WANTED_AT_ONCE).await?;
         wanted.retain(|row| {
@@ -89,6 +91,9 @@ impl Chips {
             }
             return Ok(Step::Wait(BREATH));
         }
+        let Some(first) = self.reserve().await else {
+            return Ok(Step::Wait(BREATH));
+        };
         {
             let mut line = self.line();
             if row.is_some() {
@@ -101,7 +106,7 @@ impl Chips {
         let (this, clock) = (Arc::clone(self), clock.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            this.fly(key, row, &clock).await;
+            this.fly(key, row, first, &clock).await;
         });
         Ok(Step::Done)
     }
@@ -121,14 +126,31 @@ impl Chips {
         Some(Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
     }
 
-    /// One certificate, from the call to whoever waits for it.
-    async fn fly(self: Arc<Self>, key: VcekKey, row: Option<WantedRow>, clock: &Clock) {
+    /// Takes a call from the budget of the first source that has one to give: which one, in order. Taken here and not in
+    /// the flight, or the next step would find the same call and send a flight after it that comes back with nothing.
+    async fn reserve(&self) -> Option<usize> {
+        for (place, source) in self.collateral.kds().sources().enumerate() {
+            if source.reserve().await.is_ok() {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// One certificate, from the call to whoever waits for it. The source at `first` has given a call for it.
+    async fn fly(
+        self: Arc<Self>,
+        key: VcekKey,
+        row: Option<WantedRow>,
+        first: usize,
+        clock: &Clock,
+    ) {
         // Should this task end early, nobody waits for ever.
         let landed = Landed {
             chips: &self,
             key: &key,
         };
-        let result = self.ask(&key).await;
+        let result = self.ask(&key, first).await;
         let now = clock.now();
         if let Err(refusal) = &result {
             let until = now.plus_secs(refusal.remembered_secs());
@@ -149,16 +171,16 @@ impl Chips {
         self.wanted.notify_one();
     }
 
-    /// Asks one source after the other until one gives what is admitted.
-    async fn ask(self: &Arc<Self>, key: &VcekKey) -> Result<(), Refusal> {
+    /// Asks one source after the other until one gives what is admitted, from the `first` whose budget has a call.
+    async fn ask(self: &Arc<Self>, key: &VcekKey, first: usize) -> Result<(), Refusal> {
         let what = || describe(&ChipAsk::Vcek(*key));
         let request = VcekRequest {
             key,
             line: self.products.facts(key.product).kds_line(),
         };
         let mut failures = Vec::new();
-        for source in self.collateral.kds().sources() {
-            let (result, turn) = source.vcek(&request).await;
+        for (place, source) in self.collateral.kds().sources().enumerate().skip(first) {
+            let (result, turn) = source.vcek(&request, place == first).await;
             self.collateral.note_upstream(source, turn, &result).await;
             match result {
                 Err(error) => failures.push(Refusal::from_fetch(what(), &error)),

@@ -79,6 +79,8 @@ pub struct Chips {
     wanted: Notify,
     // One admission at a time: what is judged beside the history of a key must be judged beside all of it.
     admission: tokio::sync::Mutex<()>,
+    // One step at a time, or two would count on the same call of a budget.
+    stepping: tokio::sync::Mutex<()>,
     flying: Arc<tokio::sync::Semaphore>,
     // When certificates that end soon are looked for next, seconds since 1970.
     renewals_due: AtomicI64,
@@ -102,6 +104,7 @@ impl Chips {
             waiting: Mutex::default(),
             wanted: Notify::new(),
             admission: tokio::sync::Mutex::default(),
+            stepping: tokio::sync::Mutex::default(),
             flying: Arc::new(tokio::sync::Semaphore::new(fetching::FLYING)),
             renewals_due: AtomicI64::new(0),
             collateral,

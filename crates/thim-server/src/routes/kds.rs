@@ -355,9 +355,21 @@ fn candidates(
 /// The levels of a query: all that the product has, each once, and nothing else.
 fn levels(facts: &ProductFacts, query: Option<&str>) -> Result<SnpTcb, Wrong> {
     let pairs = query.into_iter().flat_map(|text| text.split('&'));
-    let pairs = pairs
+    let pairs: Vec<(&str, &str)> = pairs
         .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .take(PARAMETERS)
+        .collect();
+    // A name that is none may be anything, a chip id too: it is repeated only where it looks like one.
+    let looks_like_one = |name: &str| {
+        (1..=NAME_CHARS).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    if pairs.iter().any(|(name, _)| !looks_like_one(name)) {
+        return Err(Wrong::Invalid(
+            "a parameter whose name is no word: not a parameter of a VCEK".to_owned(),
+        ));
+    }
     SnpTcb::from_parameters(facts, pairs).map_err(|error| Wrong::Invalid(error.to_string()))
 }
 
@@ -481,6 +493,10 @@ fn finished(
     response
 }
 
+/// One more than there are, so that a doubled one is seen.
+const PARAMETERS: usize = 6;
+/// `ucodeSPL` has 8.
+const NAME_CHARS: usize = 12;
 /// Bytes of Milan's and Genoa's ids.
 const LONG_ID: usize = 64;
 

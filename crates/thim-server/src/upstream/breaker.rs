@@ -34,6 +34,14 @@ impl Breaker {
         Ok(())
     }
 
+    /// Milliseconds until a call may be made; 0 now. Takes no turn: the one call after the wait is left to who makes it.
+    pub fn wait_millis(&self, now_millis: i64) -> i64 {
+        if self.failures < THRESHOLD {
+            return 0;
+        }
+        (self.open_until_millis - now_millis).max(0)
+    }
+
     /// A call succeeded: the upstream answered, whatever it said.
     pub fn succeeded(&mut self) -> Turn {
         let turn = if self.failures >= THRESHOLD {
@@ -86,6 +94,12 @@ mod tests {
         assert_eq!(breaker.failed(0), Turn::Opened);
         assert_eq!(breaker.admit(0), Err(5_000));
         assert_eq!(breaker.admit(4_999), Err(1));
+        assert_eq!(breaker.wait_millis(4_999), 1);
+        assert_eq!(
+            breaker.wait_millis(5_000),
+            0,
+            "who only looks takes nothing"
+        );
         assert_eq!(breaker.admit(5_000), Ok(()), "one probe");
         assert_eq!(breaker.admit(5_001), Err(9_999), "and no second");
         assert_eq!(breaker.failed(6_000), Turn::Same);

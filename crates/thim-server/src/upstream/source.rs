@@ -296,7 +296,7 @@ impl Source {
             chain_header: request.chain_header(),
             body_limit_bytes: request.body_limit_bytes(),
         };
-        self.make(&call, lane, last).await
+        self.make(&call, lane, last, false).await
     }
 
     /// Asks for what concerns one platform; as [`Source::get`].
@@ -306,14 +306,24 @@ impl Source {
         lane: Lane,
         last: bool,
     ) -> (Result<Fetched, FetchError>, Turn) {
-        self.make(&request.call(&self.base), lane, last).await
+        self.make(&request.call(&self.base), lane, last, false)
+            .await
     }
 
     /// Asks for the certificate of a chip. Once: a certificate that was asked for in vain is not to be asked for again
-    /// at once.
-    pub async fn vcek(&self, request: &VcekRequest<'_>) -> (Result<Fetched, FetchError>, Turn) {
-        self.make(&request.call(&self.base), Lane::Miss, false)
+    /// at once. `reserved` where [`Source::reserve`] has taken the call from the budget already.
+    pub async fn vcek(
+        &self,
+        request: &VcekRequest<'_>,
+        reserved: bool,
+    ) -> (Result<Fetched, FetchError>, Turn) {
+        self.make(&request.call(&self.base), Lane::Miss, false, reserved)
             .await
+    }
+
+    /// Takes one call for somebody who waits from the budget, now or not at all.
+    pub async fn reserve(&self) -> Result<(), FetchError> {
+        self.allow(Lane::Miss, Duration::ZERO).await
     }
 
     /// Milliseconds between two calls for somebody who waits, at the steady rate.
@@ -329,7 +339,7 @@ impl Source {
             self.load(&mut state).await?;
         }
         let own = state.lanes[lane as usize].take(self.limits(lane).rate, now);
-        let breaker = self.breaker().admit(now).err().unwrap_or(0);
+        let breaker = self.breaker().wait_millis(now);
         let wait = own.err().unwrap_or(0).max(breaker);
         Ok(wait.max(state.not_before_millis - now))
     }
@@ -339,6 +349,7 @@ impl Source {
         call: &Call,
         lane: Lane,
         last: bool,
+        mut reserved: bool,
     ) -> (Result<Fetched, FetchError>, Turn) {
         let started = self.clock.now_millis();
         let mut turned = Turn::Same;
@@ -349,10 +360,13 @@ impl Source {
             .with_jitter()
             .build();
         loop {
-            let result = match self.allow(lane).await {
-                Err(error) => return (Err(error), turned),
-                Ok(()) => self.attempt(call, lane).await,
-            };
+            // A call that was reserved is made once; a retry has to be allowed as any other.
+            if !std::mem::take(&mut reserved)
+                && let Err(error) = self.allow(lane, self.limits(lane).patience).await
+            {
+                return (Err(error), turned);
+            }
+            let result = self.attempt(call, lane).await;
             let turn = match &result {
                 Ok(_)
                 | Err(
@@ -407,9 +421,9 @@ impl Source {
         }
     }
 
-    /// Takes one call from the budget, waiting for it as long as the lane's patience lasts. Written down
+    /// Takes one call from the budget, waiting for it as long as `patience` lasts. Written down
     /// before the call is made: a crash in between costs a call and exceeds nothing.
-    async fn allow(&self, lane: Lane) -> Result<(), FetchError> {
+    async fn allow(&self, lane: Lane, patience: Duration) -> Result<(), FetchError> {
         let limits = self.limits(lane);
         let mut waited = 0;
         loop {
@@ -441,7 +455,7 @@ impl Source {
                     Err(wait) => wait,
                 }
             };
-            if waited + wait > i64::try_from(limits.patience.as_millis()).unwrap_or(i64::MAX) {
+            if waited + wait > i64::try_from(patience.as_millis()).unwrap_or(i64::MAX) {
                 return Err(FetchError::Budget {
                     retry_after_secs: secs_up(wait),
                 });

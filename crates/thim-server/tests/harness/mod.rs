@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thim_server::clock::Clock;
 use thim_server::config::Config;
 use thim_server::server::{Server, World};
-use thim_sim::{Fault, FaultRule, Management, Sim, SimConfig};
+use thim_sim::{
+    Fault, FaultRule, Kds, KdsConfig, KdsFault, KdsManagement, Management, RsaBits, Sim, SimConfig,
+    start_kds,
+};
 use thim_verify::UnixTime;
 
 /// When the tests' days begin.
@@ -18,6 +21,8 @@ pub const START: &str = "2026-11-24T12:00:00Z";
 /// A simulator and a server that has it as upstream.
 pub struct Fleet {
     pub sim: Sim,
+    /// AMD's key server, where a test wants one.
+    pub kds: Option<Kds>,
     pub server: Option<Server>,
     pub clock: Clock,
     pub config: Config,
@@ -116,12 +121,52 @@ impl Fleet {
             .expect("a client");
         Self {
             sim,
+            kds: None,
             server: None,
             clock,
             config,
             client,
             _directory: directory,
         }
+    }
+
+    /// As [`Fleet::start_with`], with AMD's key server beside Intel's, on the same clock.
+    pub async fn with_kds(adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut fleet = Self::kds_only(adjust).await;
+        fleet.serve().await;
+        fleet
+    }
+
+    /// As [`Fleet::with_kds`]; the server does not run yet.
+    pub async fn kds_only(adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut fleet = Self::sim_only(|_| {}).await;
+        let clock = fleet.clock.clone();
+        let config = KdsConfig::new(Arc::new(move || clock.now().secs())).rsa_bits(RsaBits::B2048);
+        let kds = start_kds(config).await.expect("the key server starts");
+        let roots = fleet.data().with_file_name("amd-roots.pem");
+        std::fs::write(&roots, kds.roots_pem()).expect("written");
+        fleet.config.trust.amd_roots = vec![roots];
+        fleet.config.amd.upstream = vec![kds.url()];
+        fleet.kds = Some(kds);
+        adjust(&mut fleet.config);
+        fleet
+    }
+
+    /// The acts of AMD's key server.
+    pub fn kds(&self) -> KdsManagement {
+        self.kds.as_ref().expect("there is a KDS").management()
+    }
+
+    /// How often certificates of chips were asked for at AMD's key server.
+    pub fn vcek_calls(&self) -> u64 {
+        self.kds().calls().containing("SPL=")
+    }
+
+    /// One way AMD's key server goes wrong with what contains `part`, until told otherwise.
+    pub fn kds_fault(&self, fault: KdsFault, part: &str) {
+        self.kds()
+            .set_fault(FaultRule::new(fault).matching(part))
+            .expect("a fault");
     }
 
     pub async fn serve(&mut self) {

@@ -25,6 +25,7 @@ pub struct Metrics {
     revoked: Family<KeyLabel, Gauge>,
     connections: Gauge,
     held: Gauge,
+    waiting: Gauge,
     platforms: Family<StateLabel, Gauge>,
     store_failures: Counter,
     denials: Denials,
@@ -351,6 +352,12 @@ impl Metrics {
             "Open client connections",
             connections.clone(),
         );
+        let waiting = Gauge::default();
+        registry.register(
+            "thim_vceks_waited_for",
+            "Certificates of AMD's chips that somebody is in line for",
+            waiting.clone(),
+        );
         let held = Gauge::default();
         registry.register(
             "thim_held_editions",
@@ -385,6 +392,7 @@ impl Metrics {
             revoked,
             connections,
             held,
+            waiting,
             platforms,
             store_failures,
             denials,
@@ -468,6 +476,11 @@ impl Metrics {
     /// Open connections.
     pub fn connections(&self) -> &Gauge {
         &self.connections
+    }
+
+    /// Certificates of chips that somebody is in line for.
+    pub fn waiting(&self, count: usize) {
+        self.waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Editions held back.

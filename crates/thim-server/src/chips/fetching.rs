@@ -39,6 +39,7 @@ impl Chips {
     pub async fn step(self: &Arc<Self>, clock: &Clock) -> Result<Step, StoreError> {
         // What one step finds in a budget, the next one is not to find too.
         let _one_at_a_time = self.stepping.lock().await;
+        self.collateral.metrics().waiting(self.waiting());
         let now = clock.now();
         let mut wanted = self.store().wanted_vceks(now, WANTED_AT_ONCE).await?;
         wanted.retain(|row| {

@@ -94,18 +94,14 @@ impl Chips {
             .await
             .map_err(|error| self.storage(&error))?;
         let place = self.line().join(*key, registered, now);
-        let Some(Place {
-            ahead,
-            first,
-            landing,
-        }) = place
-        else {
+        let Some(Place { ahead, landing }) = place else {
             return Err(Refusal::Busy {
                 retry_after_secs: CROWDED_SECS,
             });
         };
-        // It may have come after it was looked for and before this place was taken: then nobody is to ask again.
-        if first && self.look_up(&ChipAsk::Vcek(*key), now).await?.is_some() {
+        // It may have come after it was looked for and before this place was taken: then nobody is to ask again, nor to be
+        // sent away by the length of a line that it is not in.
+        if self.look_up(&ChipAsk::Vcek(*key), now).await?.is_some() {
             self.line().land(key, Ok(()));
             return Ok(());
         }

@@ -19,8 +19,6 @@ pub(super) type Landing = watch::Receiver<Option<Result<(), Refusal>>>;
 pub(super) struct Place {
     /// How many are asked for before it.
     pub ahead: usize,
-    /// True where nobody was in line for it before.
-    pub first: bool,
     /// What comes of it.
     pub landing: Landing,
 }
@@ -69,11 +67,7 @@ impl Waiting {
             } else {
                 self.ahead(rank, number)
             };
-            return Some(Place {
-                ahead,
-                first: false,
-                landing,
-            });
+            return Some(Place { ahead, landing });
         }
         let rank = usize::from(!registered);
         if self.ranks[rank].len() >= PLACES[rank] {
@@ -95,7 +89,6 @@ impl Waiting {
         );
         Some(Place {
             ahead: self.ahead(rank, number),
-            first: true,
             landing,
         })
     }

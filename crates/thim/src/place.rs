@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thim_client::Client;
+use thim_server::chips::Chips;
 use thim_server::clock::Clock;
 use thim_server::collateral::{Collateral, Settings};
 use thim_server::config::Config;
@@ -140,6 +141,17 @@ impl Place {
             config.platforms,
         );
         Ok(Register::Store(platforms, clock))
+    }
+
+    /// The keeper of certificates of AMD's chips beside a keeper that is open.
+    pub async fn chips(&self, collateral: &Arc<Collateral>) -> Result<Arc<Chips>, String> {
+        let config = Config::load(self.config.as_deref()).map_err(|error| error.to_string())?;
+        let mut random = [0; 32];
+        crate::entropy(&mut random).map_err(|error| error.to_string())?;
+        let identity = collateral.store().identity_key(random).await;
+        let identity = identity.map_err(|error| error.to_string())?;
+        Chips::new(Arc::clone(collateral), Arc::new(identity), config.amd)
+            .map_err(|error| error.to_string())
     }
 
     /// The data directory, for what stands beside the store in it.

@@ -15,7 +15,7 @@ use thim_verify::{
     verify_pck,
 };
 
-pub use amd::{amd_certificate, snp_report};
+pub use amd::{amd_certificate, amd_intake, snp_report};
 pub use platform_bodies::platform_bodies;
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));

@@ -48,6 +48,35 @@ pub fn amd_certificate(data: &[u8]) {
     }
 }
 
+/// A file of an import that may be AMD's, a certificate table and the metadata service's JSON among them: what is found
+/// stands under its name, chains are put together once, and no chip is in what may be shown.
+pub fn amd_intake(data: &[u8]) {
+    let bytes = bytes::Bytes::copy_from_slice(data);
+    let mut found = thim_server::intake::objects::find("file", &bytes);
+    let before = found.objects.len();
+    found.join_chains(&ANCHORS);
+    assert!(found.objects.len() - before <= 64);
+    let paths = (found.endorsements.iter().map(|one| &one.path))
+        .chain(found.objects.iter().map(|one| &one.path))
+        .chain(found.flaws.iter().map(|one| &one.path));
+    for path in paths {
+        assert!(path == "file" || path.starts_with("file#"));
+    }
+    for one in &found.endorsements {
+        judge_endorsement(&one.leaf);
+    }
+    for object in &found.objects {
+        if object.joined {
+            let document = object.unverified.unverified().document();
+            let chain = parse_cert_chain(document).expect("put together here");
+            assert!(chain.is_kds_form());
+        }
+    }
+    for flaw in found.flaws {
+        readable(flaw.error);
+    }
+}
+
 /// A report, with whatever collateral there is for its product: findings, and nothing altered is signed.
 pub fn snp_report(data: &[u8]) {
     let Ok(report) = parse_report(data).map_err(readable) else {

@@ -16,7 +16,7 @@ use thim_verify::{
     verify_pck,
 };
 
-pub use amd::{amd_certificate, snp_report};
+pub use amd::{amd_certificate, amd_intake, snp_report};
 pub use platform_bodies::platform_bodies;
 pub use verify_report::{report_collateral, report_file};
 

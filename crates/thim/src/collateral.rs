@@ -69,7 +69,8 @@ enum Act {
         json: bool,
     },
     /// Take in files and folders: vendors' JSON answers, CRLs (DER, PEM, hex), quote-verification bundles, PCCS
-    /// platform_collaterals.json, issuer certificates
+    /// platform_collaterals.json, issuer certificates; of AMD's: VCEKs, VLEKs, chains, CRLs, the metadata service's JSON
+    /// and its Base64, a hypervisor's certificate table
     ///
     /// Their order never matters. Expired and older material becomes history. Run it again after it was cut short.
     /// Exit code 1 when anything was refused.
@@ -189,8 +190,9 @@ async fn import(place: &Place, paths: Vec<PathBuf>, json: bool) -> Result<bool, 
                 reading.at(usize::try_from(files).unwrap_or(usize::MAX), 0)
             });
             drop(reading);
+            let chips = place.chips(collateral).await?;
             let mut importing = Progress::new("importing");
-            intake::import(collateral, gathered, clock.now(), &mut |done, total| {
+            intake::import(&chips, gathered, clock.now(), &mut |done, total| {
                 importing.at(done, total)
             })
             .await
@@ -350,12 +352,13 @@ async fn export(
     };
     opened.close().await;
     tables::say(format_args!(
-        "{} editions, {} certificates in {}",
+        "{} editions, {} certificates of issuers, {} of chips and clouds in {}",
         exported.editions,
         exported.certificates,
+        exported.endorsements,
         output.display()
     ));
-    Ok(exported.editions > 0)
+    Ok(exported.editions > 0 || exported.endorsements > 0)
 }
 
 async fn refreshed(place: &Place, all: bool, dry_run: bool, json: bool) -> Result<bool, String> {

@@ -20,6 +20,7 @@ mod status;
 mod tables;
 mod token;
 mod verify;
+mod verify_amd;
 
 use std::fmt::Display;
 use std::io::IsTerminal;

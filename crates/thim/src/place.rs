@@ -157,13 +157,14 @@ impl Place {
             Opened::Service(client) => return Ok(ChipPlace::Service(client)),
             Opened::Store(collateral, clock) => (collateral, clock),
         };
-        let identity = Arc::new(identity(&collateral).await?);
+        Ok(ChipPlace::Store(self.chips(&collateral).await?, clock))
+    }
+
+    /// The keeper of certificates of AMD's chips beside a keeper that is open.
+    pub async fn chips(&self, collateral: &Arc<Collateral>) -> Result<Arc<Chips>, String> {
+        let identity = Arc::new(identity(collateral).await?);
         let config = self.configuration()?;
-        let chips = Chips::new(collateral, identity, config.amd);
-        Ok(ChipPlace::Store(
-            chips.map_err(|error| error.to_string())?,
-            clock,
-        ))
+        Chips::new(Arc::clone(collateral), identity, config.amd).map_err(|error| error.to_string())
     }
 
     /// The configuration that was named, or the defaults.

@@ -14,12 +14,14 @@ use clap::Subcommand;
 use serde::Serialize;
 use thim_server::clock::Clock;
 use thim_server::config::Config;
-use thim_server::intake::{self, Gathered, Object};
+use thim_server::intake::{self, FoundEndorsement, Gathered, Object};
+use thim_verify::amd::VerifiedAmd;
 use thim_verify::{
-    Artefact, ArtefactKey, Certificate, Error, Issuers, Revocation, UnixTime, Unverified, Verified,
-    compacted,
+    Artefact, ArtefactKey, Certificate, Digest, Error, Issuers, Revocation, UnixTime, Unverified,
+    Verified, compacted,
 };
 
+use crate::verify_amd::{self, Told, Trusted};
 use crate::{progress::Progress, tables};
 
 /// Verify files without a store
@@ -33,7 +35,8 @@ pub struct Args {
 enum What {
     /// Verify every signed object in files and folders
     ///
-    /// Signatures, chains at the issue date, and revocation as far as a root CRL is among the files. Exit codes:
+    /// Signatures, chains at the issue date, and revocation as far as a root CRL (of AMD's authorities: a CRL) is among
+    /// the files; AMD's certificates of chips by the chains among the files or built in. Exit codes:
     /// 0 all verify; 1 something was refused, or with --strict something has expired or its revocation could not
     /// be looked up; 2 could not tell (a file could not be read, or there is no object). That an object has
     /// expired is said, and is no refusal: it is genuine history.
@@ -111,13 +114,17 @@ pub fn run(args: Args) -> ExitCode {
     crate::collateral::carry_out(async move {
         let config = Config::load(config.as_deref()).map_err(|error| error.to_string())?;
         let anchors = config.anchors().map_err(|error| error.to_string())?;
+        let amd_anchors = config.amd_anchors().map_err(|error| error.to_string())?;
+        let products = config.amd.products().map_err(|error| error.to_string())?;
         let at = at.unwrap_or_else(|| Clock::system().now());
         let mut reading = Progress::new("reading");
-        let gathered = intake::read(&paths, &mut |files| {
+        let mut gathered = intake::read(&paths, &mut |files| {
             reading.at(usize::try_from(files).unwrap_or(usize::MAX), 0)
         });
         drop(reading);
-        let report = judge(gathered, Issuers::new(anchors), at);
+        gathered.found.join_chains(&amd_anchors);
+        let amd = Trusted::new(&gathered.found.objects, amd_anchors, products, at);
+        let report = judge(gathered, Issuers::new(anchors), &amd, at);
         if json {
             tables::json(&report)?;
         } else {
@@ -144,7 +151,7 @@ fn verdict(report: &Report, strict: bool) -> Result<bool, String> {
     }
 }
 
-fn judge(gathered: Gathered, mut issuers: Issuers, at: UnixTime) -> Report {
+fn judge(gathered: Gathered, mut issuers: Issuers, amd: &Trusted, at: UnixTime) -> Report {
     let Gathered {
         found,
         ignored,
@@ -164,13 +171,24 @@ fn judge(gathered: Gathered, mut issuers: Issuers, at: UnixTime) -> Report {
         .objects
         .iter()
         .map(|object| {
+            if object.unverified.key().kind().vendor() == "amd" {
+                return judgement(object, amd.artefact(object).as_ref().map(of_amd), at);
+            }
             judgement(
                 object,
-                verified(object, &issuers, root_crl.as_ref(), at),
+                verified(object, &issuers, root_crl.as_ref(), at)
+                    .as_ref()
+                    .map(of_intel),
                 at,
             )
         })
         .collect();
+    objects.extend(
+        found
+            .endorsements
+            .iter()
+            .map(|one| endorsed(one, amd.endorsement(one), at)),
+    );
     objects.extend(found.flaws.into_iter().map(|flaw| Judgement {
         path: flaw.path,
         key: None,
@@ -218,52 +236,91 @@ fn verified(
     }
 }
 
-fn judgement(
-    object: &Object,
-    result: Result<Verified<Artefact>, Error>,
-    at: UnixTime,
-) -> Judgement {
-    let claimed = &object.unverified;
-    let key = claimed.key();
-    let revocation = |known: Revocation| match known {
-        Revocation::Checked { .. } => "checked",
-        Revocation::Unchecked if key == ArtefactKey::RootCrl => "not-applicable",
-        Revocation::Unchecked => UNCHECKED,
-    };
-    let chain = |artefact: &Verified<Artefact>| -> Vec<String> {
-        artefact
-            .chain()
-            .certificates()
-            .into_iter()
+/// What is told of an object that verifies: its id, the common names of its chain, whether revocation was looked up.
+struct Proven {
+    id: Digest,
+    chain: Vec<String>,
+    checked: bool,
+}
+
+fn of_intel(artefact: &Verified<Artefact>) -> Proven {
+    let certificates = artefact.chain().certificates().into_iter();
+    Proven {
+        id: artefact.id(),
+        chain: certificates
             .map(Certificate::subject_cn)
             .map(str::to_owned)
-            .collect()
+            .collect(),
+        checked: matches!(artefact.revocation(), Revocation::Checked { .. }),
+    }
+}
+
+fn of_amd(artefact: &VerifiedAmd<Artefact>) -> Proven {
+    Proven {
+        id: artefact.id(),
+        chain: verify_amd::names(artefact.chain()),
+        checked: verify_amd::checked(artefact.revocation()),
+    }
+}
+
+fn judgement(object: &Object, result: Result<Proven, &Error>, at: UnixTime) -> Judgement {
+    let claimed = &object.unverified;
+    let key = claimed.key();
+    let revocation = |checked: bool| match key {
+        _ if checked => CHECKED,
+        ArtefactKey::AmdCrl { .. } | ArtefactKey::RootCrl => "not-applicable",
+        ArtefactKey::AmdCertChain { .. }
+        | ArtefactKey::EnclaveIdentity { .. }
+        | ArtefactKey::EvaluationNumbers { .. }
+        | ArtefactKey::PckCrl { .. }
+        | ArtefactKey::TcbInfo { .. } => UNCHECKED,
     };
+    let (proven, reason) = match result {
+        Ok(proven) => (Some(proven), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let id = proven
+        .as_ref()
+        .map_or_else(|| claimed.signed_digest(), |proven| proven.id);
     Judgement {
         path: object.path.clone(),
         key: Some(key.to_string()),
         kind: key.kind().to_string(),
-        verdict: if result.is_ok() { VERIFIED } else { REFUSED },
-        id: Some(
-            result
-                .as_ref()
-                .map_or_else(|_| claimed.signed_digest(), |artefact| artefact.id())
-                .to_string(),
-        ),
+        verdict: if proven.is_some() { VERIFIED } else { REFUSED },
+        id: Some(id.to_string()),
         issued: Some(claimed.issued().to_string()),
         next_update: Some(claimed.next_update().to_string()),
-        freshness: Some(if at < claimed.next_update() {
-            "current"
-        } else {
-            "expired"
-        }),
-        chain: result.as_ref().map(chain).unwrap_or_default(),
-        revocation: result
-            .as_ref()
-            .ok()
-            .map(|artefact| revocation(artefact.revocation())),
-        reason: result.err().map(|error| error.to_string()),
+        freshness: Some(freshness(at < claimed.next_update())),
+        revocation: proven.as_ref().map(|proven| revocation(proven.checked)),
+        chain: proven.map(|proven| proven.chain).unwrap_or_default(),
+        reason,
     }
+}
+
+/// A chip's certificate has no key that could be shown.
+fn endorsed(found: &FoundEndorsement, told: Told, at: UnixTime) -> Judgement {
+    let (verdict, chain, revocation, reason) = match told.result {
+        Ok((chain, true)) => (VERIFIED, chain, Some(CHECKED), None),
+        Ok((chain, false)) => (VERIFIED, chain, Some(UNCHECKED), None),
+        Err(error) => (REFUSED, Vec::new(), None, Some(error.to_string())),
+    };
+    Judgement {
+        path: found.path.clone(),
+        key: None,
+        kind: found.leaf.kind().to_string(),
+        verdict,
+        id: Some(told.id.to_string()),
+        issued: Some(told.issued.to_string()),
+        next_update: Some(told.ends.to_string()),
+        freshness: Some(freshness(at <= told.ends)),
+        chain,
+        revocation,
+        reason,
+    }
+}
+
+const fn freshness(current: bool) -> &'static str {
+    if current { "current" } else { "expired" }
 }
 
 fn print(report: &Report) {
@@ -309,4 +366,5 @@ fn print(report: &Report) {
 
 const VERIFIED: &str = "verified";
 const REFUSED: &str = "refused";
+const CHECKED: &str = "checked";
 const UNCHECKED: &str = "unchecked";

@@ -1,24 +1,31 @@
 //! Editions back to files: each document as it was signed, and the certificates that verify them in `issuers.pem`.
 //! An import of the folder finds the same editions.
+//!
+//! Certificates of AMD's chips go where Trustee's offline store looks for them (`spec/amd-kds-and-thim.md` 6.4):
+//! `vcek/<chip id>/bl03_tee00_snp08_ucode115_vcek.der`. So the folder tells which chips there are; who may read it is
+//! the operator's choice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use thim_verify::amd::Endorsement;
 use thim_verify::{ArtefactKey, Certificate, Digest, Kind, UnixTime};
 
 use crate::collateral::Collateral;
 use crate::operations::standing;
 use crate::sentinel::State;
-use crate::store::StoreError;
+use crate::store::{EndorsementRow, StoreError};
 
 /// What an export wrote.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Exported {
     /// Editions.
     pub editions: u64,
-    /// Certificates.
+    /// Certificates of issuers.
     pub certificates: u64,
+    /// Certificates of AMD's chips and of clouds.
+    pub endorsements: u64,
 }
 
 /// Why an export ended.
@@ -80,7 +87,68 @@ pub async fn export(
     let pem: String = certificates.iter().map(Certificate::to_pem).collect();
     write(&directory.join("issuers.pem"), pem.as_bytes())?;
     exported.certificates = certificates.len() as u64;
+    if key.is_none() {
+        exported.endorsements = endorsements(collateral, &wanted, directory).await?;
+    }
     Ok(exported)
+}
+
+/// Writes the certificates of chips and clouds in the states that are wanted; gives back how many.
+async fn endorsements(
+    collateral: &Collateral,
+    wanted: &impl Fn(State) -> bool,
+    directory: &Path,
+) -> Result<u64, ExportError> {
+    let mut written = 0;
+    let mut last = None;
+    loop {
+        let page = collateral
+            .store()
+            .endorsements_after(last, PAGE_ROWS)
+            .await?;
+        let Some(end) = page.last() else {
+            return Ok(written);
+        };
+        last = Some(end.digest);
+        for row in page.iter().filter(|row| wanted(row.state)) {
+            // What the store has damaged is told of when it is asked for.
+            let Ok(leaf) = Endorsement::from_der(&row.der) else {
+                continue;
+            };
+            let path = directory.join(place_of(&leaf, row));
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(|source| ExportError::File {
+                    path: folder.to_owned(),
+                    source,
+                })?;
+            }
+            write(&path, &row.der)?;
+            written += 1;
+        }
+    }
+}
+
+/// Where a certificate goes. History stands beside what is current under names of its own.
+fn place_of(leaf: &Endorsement, row: &EndorsementRow) -> PathBuf {
+    let (kind, tcb, folder) = match leaf {
+        Endorsement::Vcek(vcek) => (leaf.kind(), vcek.tcb(), vcek.hw_id().to_hex_lower()),
+        // Several clouds may have one for the same TCB, and their names are their own affair.
+        Endorsement::Vlek(vlek) => (leaf.kind(), vlek.tcb(), vlek.product().to_string()),
+    };
+    let fmc = tcb.fmc.map(|fmc| format!("_fmc{fmc:02}"));
+    let unique = match (leaf, row.state) {
+        (Endorsement::Vcek(_), State::Current) => String::new(),
+        (Endorsement::Vcek(_) | Endorsement::Vlek(_), _) => format!("_{}", row.digest.short()),
+    };
+    let name = format!(
+        "bl{:02}_tee{:02}_snp{:02}_ucode{:02}{}{unique}_{kind}.der",
+        tcb.boot_loader,
+        tcb.tee,
+        tcb.snp,
+        tcb.microcode,
+        fmc.unwrap_or_default()
+    );
+    [kind.name(), &folder, &name].iter().collect()
 }
 
 /// The issuers that the editions name, and the roots.
@@ -123,3 +191,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
     std::fs::write(&part, bytes).map_err(failed)?;
     std::fs::rename(&part, path).map_err(failed)
 }
+
+/// A thousand certificates are 1.3 MB.
+const PAGE_ROWS: u32 = 1000;

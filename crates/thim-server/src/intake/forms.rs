@@ -101,6 +101,38 @@ pub(super) fn crl_bytes(text: &str) -> Vec<u8> {
     trimmed.as_bytes().to_vec()
 }
 
+/// What a block's Base64 stands for; none where it is no Base64.
+pub(super) fn der_of(block: &Block<'_>) -> Option<Vec<u8>> {
+    let marks = block.label.len() + DASHES.len();
+    let end = block.text.len().checked_sub("-----END ".len() + marks)?;
+    let inside = block.text.get(BEGIN.len() + marks..end)?;
+    let digits: Vec<u8> = inside
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    BASE64.decode(&digits).ok()
+}
+
+/// The first certificate of a PEM text, or else the bytes themselves.
+pub(super) fn der_or_pem(bytes: &[u8]) -> Vec<u8> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| pem_blocks(text).iter().find_map(der_of))
+        .unwrap_or_else(|| bytes.to_vec())
+}
+
+/// The text of a JSON object that stands as Base64, white space left out; of a cut one as much as there is, so that it
+/// is still seen for what it was. None for other texts.
+pub(super) fn object_in_base64(text: &str) -> Option<String> {
+    let mut digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    digits.truncate(digits.len() / 4 * 4);
+    let decoded = String::from_utf8(BASE64.decode(&digits).ok()?).ok()?;
+    decoded.starts_with('{').then_some(decoded)
+}
+
 /// Whether DER begins as a revocation list of version 2 does, however it goes on: a SEQUENCE in a SEQUENCE, then the
 /// version 1 as INTEGER, then an algorithm. A certificate has `[0]` there, a key an INTEGER 0 or no inner SEQUENCE.
 pub(super) fn begins_as_crl(der: &[u8]) -> bool {
@@ -164,6 +196,23 @@ mod tests {
         ] {
             assert!(!begins_as_crl(other), "{other:02x?}");
         }
+    }
+
+    #[test]
+    fn base64_inside_of_blocks_and_around_objects() {
+        let text = "-----BEGIN X-----\nMA\r\no=\n-----END X-----";
+        assert_eq!(der_of(&pem_blocks(text)[0]), Some(vec![0x30, 0x0a]));
+        assert_eq!(der_or_pem(text.as_bytes()), [0x30, 0x0a]);
+        assert_eq!(der_or_pem(b"\x30\xff"), [0x30, 0xff]);
+        let text = "-----BEGIN X-----!-----END X-----";
+        assert_eq!(der_of(&pem_blocks(text)[0]), None);
+        assert_eq!(
+            object_in_base64("eyJh\nIjoxfQ=="),
+            Some("{\"a\":1}".to_owned())
+        );
+        assert_eq!(object_in_base64("eyJhIjox"), Some("{\"a\":1".to_owned()));
+        assert_eq!(object_in_base64("W10="), None);
+        assert_eq!(object_in_base64("ey.J"), None);
     }
 
     #[test]

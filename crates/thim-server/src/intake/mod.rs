@@ -3,8 +3,11 @@
 //!
 //! What it promises. The order of files never matters. Every signed object found is counted once. No byte of a
 //! foreign file can end or exhaust the process: files, sizes and depths are bounded. Nothing is believed here; an
-//! object is admitted by [`Collateral::offer`](crate::collateral::Collateral::offer) alone.
+//! object is admitted by [`Collateral::offer`](crate::collateral::Collateral::offer) alone, and a certificate of a chip
+//! of AMD's by [`Chips::offer`](crate::chips::Chips::offer).
 
+mod amd;
+mod cert_table;
 pub mod export;
 pub mod files;
 mod forms;
@@ -13,9 +16,10 @@ mod json;
 pub mod objects;
 pub mod pccs_db;
 
+pub use amd::{FoundAuthority, FoundEndorsement};
 pub use export::{ExportError, Exported, export};
 pub use files::{each_file, read};
-pub use import::import;
+pub use import::{Keepers, import};
 pub use objects::{Flaw, Found, Object};
 
 use bytes::Bytes;

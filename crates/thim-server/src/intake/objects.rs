@@ -1,10 +1,11 @@
 //! The signed objects in one file, whatever container it is: a vendor's or cache's JSON answer, a revocation list
 //! (DER, PEM, hex), a quote-verification bundle (the nine-field JSON of many verifiers), a PCCS
-//! `platform_collaterals.json` (its collateral part; `spec/intel-pcs-and-pccs.md` section 3.2).
+//! `platform_collaterals.json` (its collateral part; `spec/intel-pcs-and-pccs.md` section 3.2). AMD's are in `amd`.
 //!
 //! The exact text of each object is kept. A file that claims to be collateral and cannot be read is a [`Flaw`];
 //! one that claims nothing is of no interest, and is what an import counts as ignored. Certificates are issuer
-//! material, not objects; PCK certificates of platforms are none of ours here.
+//! material, not objects; PCK certificates of platforms are none of ours here. Certificates of AMD's chips are no
+//! objects either: what answers for a chip has no key that may be shown.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use thim_verify::{Certificate, Error, Kind, SignedMember, Unverified, parse, parse_detached};
 
+use super::amd::{FoundAuthority, FoundEndorsement, VCEK_CERT, list_at};
+use super::cert_table;
 use super::forms::{self, CERTIFICATE, CRL};
 use super::json::{self, Members};
 
@@ -26,6 +29,8 @@ pub struct Object {
     pub delivered: Arc<[Certificate]>,
     /// `standard` or `early` where the container says so.
     pub called: Option<&'static str>,
+    /// True for a chain of AMD's that was put together here: the key server's own file goes before it.
+    pub joined: bool,
 }
 
 /// Something that claims to be collateral and cannot be read.
@@ -48,6 +53,10 @@ pub struct Found {
     pub certificates: Vec<Certificate>,
     /// Signed objects.
     pub objects: Vec<Object>,
+    /// Certificates of AMD's chips and of clouds.
+    pub endorsements: Vec<FoundEndorsement>,
+    /// AMD's authorities, in chains or alone.
+    pub(super) authorities: Vec<FoundAuthority>,
     /// What cannot be read.
     pub flaws: Vec<Flaw>,
 }
@@ -66,13 +75,19 @@ pub fn find(path: &str, bytes: &Bytes) -> Found {
 impl Found {
     /// Whether there is nothing of use.
     pub fn is_empty(&self) -> bool {
-        self.certificates.is_empty() && self.objects.is_empty() && self.flaws.is_empty()
+        self.certificates.is_empty()
+            && self.objects.is_empty()
+            && self.endorsements.is_empty()
+            && self.authorities.is_empty()
+            && self.flaws.is_empty()
     }
 
     /// Takes over what another file holds.
     pub fn append(&mut self, mut other: Self) {
         self.certificates.append(&mut other.certificates);
         self.objects.append(&mut other.objects);
+        self.endorsements.append(&mut other.endorsements);
+        self.authorities.append(&mut other.authorities);
         self.flaws.append(&mut other.flaws);
     }
 
@@ -87,6 +102,14 @@ impl Found {
             }
             Some(b'3') if forms::from_hex(trimmed).is_some() => self.hex(path, trimmed),
             Some(_) if text.contains("-----BEGIN") => self.pem(path, text),
+            // A guest's security context.
+            Some(b'e') => {
+                if let Some(object) = forms::object_in_base64(trimmed)
+                    && VCEK_CERT.into_iter().any(|name| object.contains(name))
+                {
+                    self.object(path, &object);
+                }
+            }
             Some(_) | None => {}
         }
     }
@@ -95,10 +118,14 @@ impl Found {
     fn binary(&mut self, path: &str, bytes: &[u8]) {
         if bytes.first() == Some(&0x30) {
             if forms::begins_as_crl(bytes) {
-                self.take(path, CRL_KIND, parse(bytes), bytes, &Arc::default(), None);
+                self.list_alone(path, bytes);
             } else if let Ok(certificate) = Certificate::from_der(bytes) {
                 self.issuers([certificate]);
+            } else {
+                self.amd_der(path, bytes);
             }
+        } else if cert_table::begins_as_table(bytes) {
+            self.cert_table(path, bytes);
         } else if bytes.trim_ascii_start().first() == Some(&b'{')
             && let Some(kind) = claim(&String::from_utf8_lossy(bytes))
         {
@@ -115,7 +142,7 @@ impl Found {
             self.take(
                 path,
                 CRL_KIND,
-                parse(digits.as_bytes()),
+                list_at(path, digits.as_bytes()),
                 text.as_bytes(),
                 &Arc::default(),
                 None,
@@ -134,6 +161,7 @@ impl Found {
             .flatten()
             .collect();
         self.issuers(delivered.iter().cloned());
+        self.amd_pem(path, &text, &blocks);
         let lists: Vec<_> = blocks.iter().filter(|block| block.label == CRL).collect();
         for (place, block) in lists.iter().enumerate() {
             let path = if lists.len() == 1 {
@@ -144,7 +172,7 @@ impl Found {
             self.take(
                 &path,
                 CRL_KIND,
-                parse(block.text.as_bytes()),
+                list_at(&path, block.text.as_bytes()),
                 block.text.as_bytes(),
                 &delivered,
                 None,
@@ -196,6 +224,8 @@ impl Found {
             }
         } else if members.has("tcbinfos") || members.has("pckcacrl") {
             self.pccs(path, &members);
+        } else if VCEK_CERT.into_iter().any(|name| members.has(name)) {
+            self.certification(path, &members);
         } else if BUNDLE_MEMBERS.into_iter().any(|name| members.has(name)) {
             self.bundle(path, &members);
         }
@@ -389,7 +419,7 @@ impl Found {
         self.take(path, CRL_KIND, result, value.as_bytes(), delivered, None);
     }
 
-    fn take(
+    pub(super) fn take(
         &mut self,
         path: &str,
         kind: &'static str,
@@ -405,6 +435,7 @@ impl Found {
                     unverified,
                     delivered: Arc::clone(delivered),
                     called,
+                    joined: false,
                 });
             }
             Err(error) => self.flaw(path, kind, error, body),
@@ -418,7 +449,7 @@ impl Found {
         }
     }
 
-    fn flaw(&mut self, path: &str, kind: &'static str, error: Error, body: &[u8]) {
+    pub(super) fn flaw(&mut self, path: &str, kind: &'static str, error: Error, body: &[u8]) {
         let kept = body.get(..FLAW_BYTES).unwrap_or(body);
         self.flaws.push(Flaw {
             path: path.to_owned(),
@@ -461,11 +492,11 @@ fn format(why: &str) -> Error {
 }
 
 /// What the report calls a file that was not recognised.
-const FILE_KIND: &str = "file";
+pub(super) const FILE_KIND: &str = "file";
 /// What the report calls a revocation list whose authority is not known yet.
-const CRL_KIND: &str = "crl";
+pub(super) const CRL_KIND: &str = "crl";
 /// Names that only collateral has, quotes included so that prose about them is not taken for it.
-const CLAIMS: [(&str, &str); 9] = [
+const CLAIMS: [(&str, &str); 11] = [
     ("\"tcbInfo\"", "tcb-info"),
     ("\"enclaveIdentity\"", "enclave-identity"),
     (
@@ -478,6 +509,8 @@ const CLAIMS: [(&str, &str); 9] = [
     ("\"root_ca_crl\"", FILE_KIND),
     ("\"tcbinfos\"", FILE_KIND),
     ("\"pckcacrl\"", FILE_KIND),
+    ("\"vcekCert\"", "vcek"),
+    ("\"VcekCert\"", "vcek"),
 ];
 const BUNDLE_MEMBERS: [&str; 4] = ["pck_crl", "qe_identity", "root_ca_crl", "tcb_info"];
 /// PCCS v4 and v3 name the chain differently.

@@ -342,6 +342,7 @@ impl Reader<'_> {
             unverified,
             delivered: Arc::clone(delivered),
             called,
+            joined: false,
         });
         Ok(())
     }

@@ -402,7 +402,7 @@ async fn import(State(service): State<Arc<Service>>, request: Request) -> Answer
     }
     let now = service.clock.now();
     Ok(Json(
-        intake::import(&service.collateral, gathered, now, &mut |_, _| {}).await?,
+        intake::import(&service.chips, gathered, now, &mut |_, _| {}).await?,
     ))
 }
 

@@ -193,6 +193,21 @@ impl Store {
         rows.iter().map(endorsement).collect()
     }
 
+    /// Every certificate whose digest is after this one, by digest: a page of all there are.
+    pub async fn endorsements_after(
+        &self,
+        digest: Option<Digest>,
+        limit: u32,
+    ) -> Result<Vec<EndorsementRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM endorsement WHERE digest > $1 ORDER BY digest LIMIT $2")
+                .bind(digest.map(|digest| digest.to_string()).unwrap_or_default())
+                .bind(i64::from(limit))
+                .fetch_all(&self.reader)
+                .await?;
+        rows.iter().map(endorsement).collect()
+    }
+
     /// Current certificates of chips that end before an instant, the first to end first.
     pub async fn vceks_ending(
         &self,

@@ -2,6 +2,7 @@
 //!
 //! They are ordinary functions, so that a plain `cargo build` compiles them and a crash can be replayed in a test.
 
+mod agent;
 mod amd;
 mod platform_bodies;
 
@@ -15,6 +16,7 @@ use thim_verify::{
     verify_pck,
 };
 
+pub use agent::agent_files;
 pub use amd::{amd_certificate, snp_report};
 pub use platform_bodies::platform_bodies;
 

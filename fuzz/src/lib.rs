@@ -2,6 +2,7 @@
 //!
 //! They are ordinary functions, so that a plain `cargo build` compiles them and a crash can be replayed in a test.
 
+mod agent;
 mod amd;
 mod platform_bodies;
 mod verify_report;
@@ -16,6 +17,7 @@ use thim_verify::{
     verify_pck,
 };
 
+pub use agent::agent_files;
 pub use amd::{amd_certificate, amd_intake, snp_report};
 pub use platform_bodies::platform_bodies;
 pub use verify_report::{report_collateral, report_file};

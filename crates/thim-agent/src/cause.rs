@@ -31,6 +31,7 @@ impl Cause {
         let (token, parameters) = text.split_once(';').unwrap_or((text, ""));
         let token = token.trim();
         let known = (1..=MAX_TOKEN).contains(&token.len())
+            && harmless(token) == token
             && token
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
@@ -126,7 +127,14 @@ mod tests {
         assert_eq!(cause.detail, "KDS said \"429\" \\ ask in 7 s??");
         assert_eq!(read(cause.header().to_str().expect("ASCII")), Some(cause));
         assert_eq!(read("held").map(|cause| cause.detail), Some(String::new()));
-        for wrong in ["", "Upper", "two words", "a,b", &"a".repeat(65)] {
+        for wrong in [
+            "",
+            "Upper",
+            "two words",
+            "a,b",
+            &"w".repeat(65),
+            &"a".repeat(16),
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         let id = "0a".repeat(64);

@@ -174,10 +174,6 @@ async fn the_metadata_services_answer_is_reproduced() {
         assert_eq!(reply.status, 200, "{}", reply.text());
         let answered: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
         if leaf == key {
-            println!(
-                "tcbm recorded {}, answered {}",
-                recorded["tcbm"], answered["tcbm"]
-            );
             for field in ["vcekCert", "tcbm", "certificateChain", "cacheControl"] {
                 assert!(recorded[field].is_string(), "{field}");
                 assert_eq!(answered[field], recorded[field], "{field}");
@@ -222,9 +218,7 @@ async fn the_central_caches_answer_is_reproduced() {
         );
         let reply = desk.get(&path, &[]).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
-        let squeezed = |text: &str| text.split_ascii_whitespace().collect::<String>();
-        println!("{file}: byte for byte: {}", reply.text() == recorded);
-        assert_eq!(squeezed(reply.text()), squeezed(&recorded), "{file}");
+        assert_eq!(reply.text(), recorded, "{file}");
     }
 }
 
@@ -361,13 +355,13 @@ async fn what_is_nearly_a_genuine_file_is_refused() {
         (
             "json-chain",
             json.replace("-----BEGIN", "-----").into_bytes(),
-            "vcek",
+            "cert-chain",
         ),
         ("base64-cut", base64[..base64.len() / 2].to_vec(), "vcek"),
         (
             "list",
             at(read("crl/kds_milan_vcek_crl_20260920.der"), 860, 1),
-            "amd-crl",
+            "crl",
         ),
     ] {
         let desk = Desk::open(LISTS).await;

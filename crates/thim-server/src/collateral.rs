@@ -684,7 +684,7 @@ impl Refusal {
         failures
             .into_iter()
             .max_by_key(rank)
-            .unwrap_or_else(|| Self::NotHeld {
+            .unwrap_or(Self::NotHeld {
                 what,
                 why: "no upstream is configured",
             })

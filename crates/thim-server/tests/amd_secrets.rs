@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use harness::{Answer, Fleet};
-use thim_server::chips::ChipInput;
+use thim_client::NewChip;
 use thim_sim::{AmdProduct, ChipSpec, KdsFault, SimChip};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -112,13 +112,13 @@ async fn no_chip_id_is_where_it_does_not_belong() {
     }
 
     // A fleet that is registered, one of it wrongly.
-    let input = |chip: &SimChip| ChipInput {
+    let input = |chip: &SimChip| NewChip {
         product: Some(chip.product.to_string()),
         chip_id: chip.hwid_hex(),
         reported_tcb: Some(chip.reported.tcbm(chip.product)),
         label: Some("rack 1".to_owned()),
     };
-    let mut inputs: Vec<ChipInput> = chips[..6].iter().map(input).collect();
+    let mut inputs: Vec<NewChip> = chips[..6].iter().map(input).collect();
     let keeper = &fleet.server().chips;
     let now = fleet.clock.now();
     let registered = keeper

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use harness::{Answer, Fleet};
-use thim_server::chips::ChipInput;
+use thim_client::NewChip;
 use thim_sim::{AmdProduct, ChipSpec, KdsFault, RateLimits, SimChip};
 use thim_verify::amd::{Product, SnpTcb, Vcek};
 use tokio::task::JoinSet;
@@ -239,9 +239,9 @@ async fn the_fleets_own_chips_go_before_strangers() {
 }
 
 async fn register(fleet: &Fleet, chips: &[SimChip]) {
-    let inputs: Vec<ChipInput> = chips
+    let inputs: Vec<NewChip> = chips
         .iter()
-        .map(|chip| ChipInput {
+        .map(|chip| NewChip {
             product: Some(chip.product.to_string()),
             chip_id: chip.hwid_hex(),
             reported_tcb: None,

@@ -207,10 +207,6 @@ pub(super) fn parsed(text: &str, whole: bool) -> Result<reqwest::Url, String> {
 }
 
 impl Source {
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "what one source is made of, told once at the start; a struct would only rename it"
-    )]
     pub(super) fn new(
         base: &str,
         whole: bool,

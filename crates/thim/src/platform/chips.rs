@@ -380,7 +380,6 @@ mod tests {
             ("bl=3,bl=3,tee=0,snp=8,ucode=1", Product::Milan),
             ("boot=3,tee=0,snp=8,ucode=1", Product::Milan),
             ("73080000000000030", Product::Milan),
-            ("0300000000000873", Product::Milan),
         ] {
             assert!(hex(text, product).is_err(), "{text}");
         }

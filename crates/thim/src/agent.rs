@@ -66,6 +66,9 @@ pub fn run(args: Args) -> ExitCode {
 
 async fn answer(args: Args, mut config: Config) -> Result<(), Box<dyn std::error::Error>> {
     config.service.url = args.service.unwrap_or(config.service.url);
+    if config.service.url.is_empty() {
+        return Err("no service to ask: --service URL, or [service] url in --config FILE".into());
+    }
     config.http.listen = args.http.unwrap_or(config.http.listen);
     config.data = args.data.unwrap_or(config.data);
     if args.only_look {

@@ -207,15 +207,10 @@ impl Chips {
 
     fn wanted_write(&self, ask: &ChipAsk, tcb: TcbVersion, at: UnixTime) -> Option<WantedWrite> {
         match ask {
-            ChipAsk::Vcek(key) => Some(WantedWrite::Done(WantedRow {
-                product: key.product,
-                hw_id: key.hw_id,
-                tcb,
-                since: at,
-                due: at,
-                tries: 0,
-                outcome: String::new(),
-            })),
+            ChipAsk::Vcek(key) => {
+                let row = WantedRow::new(key.product, key.hw_id, tcb, at);
+                Some(WantedWrite::Done(row))
+            }
             ChipAsk::Vlek(_) => None,
         }
     }

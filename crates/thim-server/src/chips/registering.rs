@@ -189,7 +189,14 @@ impl Chips {
             .await?;
         let wanted = ending.into_iter().filter(|row| now <= row.not_after);
         let wanted: Vec<WantedWrite> = wanted
-            .filter_map(|row| Some(WantedWrite::New(new(row.product, row.hw_id?, row.tcb, now))))
+            .filter_map(|row| {
+                Some(WantedWrite::New(WantedRow::new(
+                    row.product,
+                    row.hw_id?,
+                    row.tcb,
+                    now,
+                )))
+            })
             .collect();
         if !wanted.is_empty() {
             self.collateral
@@ -230,7 +237,7 @@ impl Chips {
             tcb: decoded,
         };
         let there = self.is_there(&key, now).await?;
-        Ok((!there).then(|| WantedWrite::New(new(row.product, row.hw_id, tcb, now))))
+        Ok((!there).then(|| WantedWrite::New(WantedRow::new(row.product, row.hw_id, tcb, now))))
     }
 
     fn version(&self, product: Product, tcb: &SnpTcb) -> Result<TcbVersion, ChipRefused> {
@@ -303,18 +310,6 @@ impl Chips {
             (Some(facts), None) => Ok(facts.product()),
             _ => Err("missing, and the length of the chip id does not tell it".to_owned()),
         }
-    }
-}
-
-fn new(product: Product, hw_id: HwId, tcb: TcbVersion, now: UnixTime) -> WantedRow {
-    WantedRow {
-        product,
-        hw_id,
-        tcb,
-        since: now,
-        due: now,
-        tries: 0,
-        outcome: String::new(),
     }
 }
 

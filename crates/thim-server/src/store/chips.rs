@@ -66,6 +66,21 @@ pub struct WantedRow {
     pub outcome: String,
 }
 
+impl WantedRow {
+    /// Wanted from now on, and not tried yet.
+    pub const fn new(product: Product, hw_id: HwId, tcb: TcbVersion, now: UnixTime) -> Self {
+        Self {
+            product,
+            hw_id,
+            tcb,
+            since: now,
+            due: now,
+            tries: 0,
+            outcome: String::new(),
+        }
+    }
+}
+
 /// A change of what is wanted, part of a [`Batch`](super::Batch).
 pub enum WantedWrite {
     /// It came, or nobody wants it any more.

@@ -49,6 +49,7 @@ mod report;
 mod tcb;
 mod verified;
 
+pub use crate::finding::Outcome;
 pub use anchors::{Anchors, builtin_chain};
 pub use appraise::{
     Appraisal, Concern, NoCollateral, Relaxation, Status, Weighed, appraise_report,
@@ -58,7 +59,7 @@ pub use bits::{GuestPolicy, PlatformInfo};
 pub use chain::{CertChain, parse_cert_chain};
 pub use crl::{AmdCrl, parse_crl};
 pub use endorsement::{Endorsement, EndorsementKind, Vcek, Vlek};
-pub use findings::{Finding, FindingName, Findings, Outcome, ReportCollateral, verify_report};
+pub use findings::{Finding, FindingName, Findings, ReportCollateral, verify_report};
 pub use hw_id::HwId;
 pub use product::Product;
 pub use products::{ModelRange, ProductFacts, Products};

@@ -27,6 +27,7 @@ mod asn1;
 mod certificate;
 mod chain;
 mod error;
+mod finding;
 mod ids;
 mod intel;
 mod issuers;
@@ -40,6 +41,7 @@ pub use artefact::{Artefact, Content, Unverified, compacted, parse, parse_detach
 pub use certificate::Certificate;
 pub use chain::Chain;
 pub use error::Error;
+pub use finding::{Fact, Outcome};
 pub use ids::{Digest, Enclave, EvaluationNumber, Fmspc, PceId, PckCa, Tee};
 pub use intel::{
     AdvisoryId, ComponentSvn, CpuSvn, Crl, EnclaveIdentity, EvaluationEntry, EvaluationNumbers,

@@ -13,11 +13,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::anchors::Anchors;
-use super::findings::{Finding, FindingName, Outcome, ReportCollateral, verify_report};
+use super::findings::{Finding, FindingName, ReportCollateral, verify_report};
 use super::products::Products;
 use super::report::{SigningKey, SnpReport};
 use crate::error::excerpt;
-use crate::{Error, UnixTime};
+use crate::{Error, Outcome, UnixTime};
 
 /// What was weighed.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -13,7 +13,7 @@ use super::products::{ProductFacts, Products};
 use super::report::{SigningKey, SnpReport};
 use super::tcb::TcbVersion;
 use super::verified::{AmdChain, chain_signatures, crl_signer, revoked_in};
-use crate::{Error, UnixTime};
+use crate::{Error, Outcome, UnixTime};
 
 /// What a report is looked at with; none of it needs to be verified before.
 #[derive(Copy, Clone, Debug)]
@@ -67,17 +67,6 @@ impl FindingName {
             Self::Signature => "signature",
         }
     }
-}
-
-/// How it turned out; the text says why, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// As it should be.
-    Passed,
-    /// Not as it should be.
-    Failed(String),
-    /// Nothing to tell it by.
-    NotChecked(String),
 }
 
 /// One finding.

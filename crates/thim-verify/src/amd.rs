@@ -42,6 +42,7 @@ mod findings;
 mod frame;
 mod hw_id;
 mod leaf;
+mod look;
 mod product;
 mod products;
 mod pss;

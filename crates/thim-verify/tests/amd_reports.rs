@@ -417,11 +417,18 @@ fn what_a_report_says_about_itself() {
         "the chip's key is masked, and signed"
     );
     assert_eq!(amiss(0x048, 1), [""; 0]);
-    // REPORTED above CURRENT; COMMITTED above CURRENT; CURRENT and LAUNCH above both are fine.
+    // REPORTED, COMMITTED or LAUNCH above CURRENT; CURRENT above all is fine, and REPORTED below COMMITTED.
     assert_eq!(amiss(0x187, 116), ["tcb", "tcb-order"]);
     assert_eq!(amiss(0x1e7, 116), ["tcb-order"]);
     assert_eq!(amiss(0x03f, 116), [""; 0]);
-    assert_eq!(amiss(0x1f7, 255), [""; 0]);
+    assert_eq!(amiss(0x1f7, 116), ["tcb-order"]);
+    assert_eq!(amiss(0x1f7, 114), [""; 0]);
+    // Committed firmware 1.55.28 to 1.55.30, while 1.55.29 runs; and by minor and major version.
+    assert_eq!(amiss(0x1ec, 29), [""; 0]);
+    assert_eq!(amiss(0x1ec, 30), ["firmware-order"]);
+    assert_eq!(amiss(0x1ed, 56), ["firmware-order"]);
+    assert_eq!(amiss(0x1ee, 2), ["firmware-order"]);
+    assert_eq!(amiss(0x1ea, 2), [""; 0], "by the greater first");
     // Below, and in a reserved byte.
     assert_eq!(amiss(0x187, 114), ["tcb"]);
     assert_eq!(amiss(0x182, 1), ["tcb", "tcb-order"]);
@@ -444,6 +451,107 @@ fn what_a_report_says_about_itself() {
         Case::vlek().resigned(&MILAN.chip, 0x048, 0).amiss(),
         ["signing-key"]
     );
+}
+
+/// The facts of one finding, as `name value`.
+fn facts(case: &Case, name: FindingName) -> Vec<String> {
+    let found = case.look("2026-06-01T00:00:00Z").into_iter();
+    let mut found = found.filter(|finding| finding.name == name);
+    let finding = found.next().expect("looked at");
+    assert_eq!(finding.at, now());
+    let facts = finding.facts.iter();
+    facts
+        .map(|fact| format!("{} {}", fact.name, fact.value))
+        .collect()
+}
+
+#[test]
+fn facts_are_what_was_judged() {
+    let milan = Case::milan();
+    let tcb = "boot-loader 3, tee 0, snp 8, microcode 115";
+    assert_eq!(
+        facts(&milan, FindingName::Tcb),
+        [format!("reported {tcb}"), format!("endorsed {tcb}")]
+    );
+    assert_eq!(
+        facts(&milan, FindingName::Product),
+        [
+            "endorsed Milan",
+            "cpu-family 19",
+            "cpu-model 01",
+            "cpu-stepping 01",
+            "stated Milan"
+        ]
+    );
+    assert_eq!(
+        facts(&milan, FindingName::FirmwareOrder),
+        ["current 1.55.29", "committed 1.55.28", "provisional true"]
+    );
+    assert_eq!(
+        facts(&milan, FindingName::ChipId),
+        ["masked false", "id-bytes 64"]
+    );
+    let turin = facts(&Case::turin(), FindingName::TcbOrder);
+    let tcb = "fmc 1, boot-loader 1, tee 1, snp 4, microcode 81";
+    let all = ["current", "reported", "committed", "launch"];
+    assert_eq!(turin, all.map(|name| format!("{name} {tcb}")));
+    // What the product's layout does not fit is told as the number that it is.
+    let unfit = Case::milan().resigned(&MILAN.chip, 0x182, 1);
+    let unfit = facts(&unfit, FindingName::Tcb);
+    assert_eq!(unfit[0], "reported 7308000000010003");
+    let vlek = facts(&Case::vlek(), FindingName::Endorsement);
+    assert_eq!(vlek[0], "kind vlek");
+    assert!(vlek[2].starts_with("csp-id CN="), "{vlek:?}");
+    let signing = facts(&Case::vlek(), FindingName::SigningKey);
+    assert_eq!(
+        signing,
+        ["stated vlek", "chip-key-masked false", "endorsed vlek"]
+    );
+    let none = Case { crl: None, ..milan };
+    assert_eq!(facts(&none, FindingName::Revocation), [""; 0]);
+}
+
+#[test]
+fn bits_without_a_meaning_are_told_and_refused_by_none() {
+    let policy = |at, value| facts_after(at, value, FindingName::Policy).pop();
+    let platform = |at, value| facts_after(at, value, FindingName::Platform).pop();
+    // The last bit that has a meaning, and the first that has none.
+    assert_eq!(policy(0x00b, 0b010), Some("unknown-bits none".to_owned()));
+    assert_eq!(policy(0x00b, 0b100), Some("unknown-bits 26".to_owned()));
+    assert_eq!(policy(0x00f, 0x81), Some("unknown-bits 56, 63".to_owned()));
+    assert_eq!(platform(0x040, 0xbf), Some("unknown-bits none".to_owned()));
+    assert_eq!(platform(0x040, 0x65), Some("unknown-bits 6".to_owned()));
+    assert_eq!(platform(0x041, 1), Some("unknown-bits 8".to_owned()));
+    // A host without the mitigations is told of, not refused.
+    let weak = facts_after(0x040, 0, FindingName::Platform);
+    for weakness in ["tsme", "ciphertext-hiding", "alias-check-complete"] {
+        assert!(weak.contains(&format!("{weakness} false")), "{weak:?}");
+    }
+    let strong = facts_after(0x040, 0x32, FindingName::Platform);
+    for strength in ["tsme", "ciphertext-hiding", "alias-check-complete"] {
+        assert!(strong.contains(&format!("{strength} true")), "{strong:?}");
+    }
+}
+
+/// Facts after a byte was set and the report signed again, in which everything must pass.
+fn facts_after(at: usize, value: u8, name: FindingName) -> Vec<String> {
+    let case = Case::milan().resigned(&MILAN.chip, at, value);
+    assert_eq!(case.amiss(), [""; 0], "{at:#x} {value:#x}");
+    facts(&case, name)
+}
+
+#[test]
+fn no_finding_tells_the_chip() {
+    let chip = "5a5a5a5a";
+    for case in [Case::milan(), Case::turin(), Case::vlek()] {
+        let mut wrong = Case { ..case };
+        for at in [0x1a0, 0x1a9, 0x187] {
+            let told = format!("{:?}", wrong.look("2026-06-01T00:00:00Z"));
+            let told = told.to_lowercase();
+            assert!(!told.contains(chip) && !told.contains("90, 90"), "{told}");
+            wrong.report[at] ^= 1;
+        }
+    }
 }
 
 #[test]

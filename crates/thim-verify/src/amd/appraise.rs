@@ -14,10 +14,11 @@ use std::str::FromStr;
 
 use super::anchors::Anchors;
 use super::findings::{Finding, FindingName, ReportCollateral, verify_report};
+use super::look::{UNSIGNED, report_alone, signing_key_facts};
 use super::products::Products;
 use super::report::{SigningKey, SnpReport};
 use crate::error::excerpt;
-use crate::{Error, Outcome, UnixTime};
+use crate::{Error, Fact, Outcome, UnixTime};
 
 /// What was weighed.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -133,6 +134,10 @@ pub struct Weighed {
     pub concern: Concern,
     /// How it turned out.
     pub outcome: Outcome,
+    /// What it was judged by.
+    pub facts: Vec<Fact>,
+    /// The instant it was judged at.
+    pub at: UnixTime,
     /// The relaxation that forgives this outcome, if one does; none for what passed.
     pub relaxation: Option<Relaxation>,
     /// Whether that relaxation was given.
@@ -155,19 +160,20 @@ impl Weighed {
 pub struct Appraisal(Vec<Weighed>);
 
 impl Appraisal {
-    /// Of bytes that could not be read as a report: not accepted, or unknown where the report is of a version or
-    /// algorithm that this reader does not know.
-    pub fn unreadable(error: &Error) -> Self {
+    /// Of bytes that could not be read as a report, at `now`: not accepted, or unknown where the report is of a version
+    /// or algorithm that this reader does not know.
+    pub fn unreadable(error: &Error, now: UnixTime) -> Self {
         let outcome = match error {
             Error::Unsupported { .. } => Outcome::NotChecked(error.to_string()),
             _ => Outcome::Failed(error.to_string()),
         };
-        Self(vec![weigh(
-            Concern::Format,
+        let found = Found {
+            concern: Concern::Format,
             outcome,
-            None,
-            &BTreeSet::new(),
-        )])
+            facts: vec![],
+            at: now,
+        };
+        Self(vec![weigh(found, None, &BTreeSet::new())])
     }
 
     /// In the order of the look: findings first, then the guest's policy.
@@ -204,8 +210,8 @@ pub enum NoCollateral {
     Missing(String),
 }
 
-/// Looks at a report and weighs what was found, at `now`. Without collateral nothing that needs it is checked, and no
-/// relaxation forgives that.
+/// Looks at a report and weighs what was found, at `now`. Without collateral only what the report alone tells is
+/// checked, and no relaxation forgives that.
 pub fn appraise_report(
     report: &SnpReport,
     collateral: Result<&ReportCollateral<'_>, &NoCollateral>,
@@ -219,32 +225,17 @@ pub fn appraise_report(
             .list()
             .iter()
             .cloned()
-            .map(|Finding { name, outcome }| {
-                let relaxation = forgiving(name, &outcome, report, collateral, now);
-                weigh(
-                    Concern::Verification(name),
-                    outcome,
-                    relaxation,
-                    relaxations,
-                )
+            .map(|finding| {
+                let relaxation = forgiving(finding.name, &finding.outcome, report, collateral, now);
+                weigh(Found::from(finding), relaxation, relaxations)
             })
             .collect(),
-        Err(none) => ALL_FINDINGS
+        Err(none) => FindingName::ALL
             .into_iter()
             .map(|name| {
-                let (broken, why) = match none {
-                    NoCollateral::Broken(broken, why) => (Some(*broken), why),
-                    NoCollateral::Missing(why) => (None, why),
-                };
-                let unsigned = report.key_info.signing_key == SigningKey::Unsigned;
-                let outcome = if broken == Some(name) {
-                    Outcome::Failed(why.clone())
-                } else if unsigned && name == FindingName::SigningKey {
-                    Outcome::Failed("the report says that it is not signed".to_owned())
-                } else {
-                    Outcome::NotChecked(why.clone())
-                };
-                weigh(Concern::Verification(name), outcome, None, relaxations)
+                let finding = report_alone(report, name, now);
+                let finding = finding.unwrap_or_else(|| unchecked(report, name, none, now));
+                weigh(Found::from(finding), None, relaxations)
             })
             .collect(),
     };
@@ -267,22 +258,84 @@ pub fn appraise_report(
         } else {
             Outcome::Passed
         };
-        list.push(weigh(concern, outcome, Some(relaxation), relaxations));
+        let found = Found {
+            concern,
+            outcome,
+            facts: vec![Fact::new("permitted", wrong)],
+            at: now,
+        };
+        list.push(weigh(found, Some(relaxation), relaxations));
     }
     Appraisal(list)
 }
 
-fn weigh(
+/// A finding that needs the collateral there is not.
+fn unchecked(report: &SnpReport, name: FindingName, none: &NoCollateral, now: UnixTime) -> Finding {
+    let (broken, why) = match none {
+        NoCollateral::Broken(broken, why) => (*broken == name, why),
+        NoCollateral::Missing(why) => (false, why),
+    };
+    let signing_key = name == FindingName::SigningKey;
+    let unsigned = signing_key && report.key_info.signing_key == SigningKey::Unsigned;
+    let outcome = if broken {
+        Outcome::Failed(why.clone())
+    } else if unsigned {
+        Outcome::Failed(UNSIGNED.to_owned())
+    } else {
+        Outcome::NotChecked(why.clone())
+    };
+    let facts = if signing_key {
+        signing_key_facts(report)
+    } else {
+        vec![]
+    };
+    Finding {
+        name,
+        outcome,
+        facts,
+        at: now,
+    }
+}
+
+/// What is about to be weighed.
+struct Found {
     concern: Concern,
     outcome: Outcome,
-    relaxation: Option<Relaxation>,
-    given: &BTreeSet<Relaxation>,
-) -> Weighed {
+    facts: Vec<Fact>,
+    at: UnixTime,
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Self {
+        let Finding {
+            name,
+            outcome,
+            facts,
+            at,
+        } = finding;
+        Self {
+            concern: Concern::Verification(name),
+            outcome,
+            facts,
+            at,
+        }
+    }
+}
+
+fn weigh(found: Found, relaxation: Option<Relaxation>, given: &BTreeSet<Relaxation>) -> Weighed {
+    let Found {
+        concern,
+        outcome,
+        facts,
+        at,
+    } = found;
     let relaxation = relaxation.filter(|_| outcome != Outcome::Passed);
     Weighed {
         concern,
         allowed: relaxation.is_some_and(|relaxation| given.contains(&relaxation)),
         outcome,
+        facts,
+        at,
         relaxation,
     }
 }
@@ -307,6 +360,9 @@ fn forgiving(
             FindingName::Chain
             | FindingName::ChipId
             | FindingName::Endorsement
+            | FindingName::FirmwareOrder
+            | FindingName::Platform
+            | FindingName::Policy
             | FindingName::Product
             | FindingName::Revocation
             | FindingName::Signature
@@ -330,24 +386,12 @@ fn only_expired(collateral: &ReportCollateral<'_>, now: UnixTime) -> bool {
     .all(|valid| matches!(valid, Ok(()) | Err(Error::Expired { .. })))
 }
 
-/// In the order of the look.
-const ALL_FINDINGS: [FindingName; 10] = [
-    FindingName::Product,
-    FindingName::Chain,
-    FindingName::Endorsement,
-    FindingName::Validity,
-    FindingName::Revocation,
-    FindingName::SigningKey,
-    FindingName::ChipId,
-    FindingName::Tcb,
-    FindingName::TcbOrder,
-    FindingName::Signature,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::amd::parse_report;
+
+    const NOW: UnixTime = UnixTime::from_secs(0);
 
     fn failed() -> Outcome {
         Outcome::Failed("no".to_owned())
@@ -439,7 +483,13 @@ mod tests {
             ),
         ] {
             let list = list.into_iter().map(|(concern, outcome, relaxation)| {
-                weigh(concern, outcome, relaxation, &given(&allow))
+                let found = Found {
+                    concern,
+                    outcome,
+                    facts: vec![],
+                    at: NOW,
+                };
+                weigh(found, relaxation, &given(&allow))
             });
             let appraisal = Appraisal(list.collect());
             assert_eq!(appraisal.status(), status, "{appraisal:?}");
@@ -464,11 +514,14 @@ mod tests {
     #[test]
     fn an_unreadable_report_is_refused_and_an_unknown_version_is_unknown() {
         let short = parse_report(&[0; 1183]).expect_err("short");
-        assert_eq!(Appraisal::unreadable(&short).status(), Status::NotAccepted);
+        assert_eq!(
+            Appraisal::unreadable(&short, NOW).status(),
+            Status::NotAccepted
+        );
         let mut later = [0; 1184];
         later[0] = 6;
         let later = parse_report(&later).expect_err("a later version");
-        let appraisal = Appraisal::unreadable(&later);
+        let appraisal = Appraisal::unreadable(&later, NOW);
         assert_eq!(appraisal.status(), Status::Unknown);
         assert_eq!(appraisal.list()[0].concern.name(), "format");
     }
@@ -485,15 +538,9 @@ mod tests {
         };
         let (products, anchors) = (Products::builtin(), Anchors::builtin());
         let look = |none: &NoCollateral, report: &SnpReport, allow: &[Relaxation]| {
-            let appraisal = appraise_report(
-                report,
-                Err(none),
-                &products,
-                &anchors,
-                &given(allow),
-                UnixTime::from_secs(0),
-            );
-            assert_eq!(appraisal.list().len(), ALL_FINDINGS.len() + 2);
+            let appraisal =
+                appraise_report(report, Err(none), &products, &anchors, &given(allow), NOW);
+            assert_eq!(appraisal.list().len(), FindingName::ALL.len() + 2);
             appraisal.status()
         };
         let missing = NoCollateral::Missing("no certificate".to_owned());

@@ -100,6 +100,14 @@ impl Leaf {
         self.0.tcb
     }
 
+    pub(super) fn not_before(&self) -> UnixTime {
+        self.0.dates.not_before
+    }
+
+    pub(super) fn not_after(&self) -> UnixTime {
+        self.0.dates.not_after
+    }
+
     pub(super) fn valid_at(&self, now: UnixTime) -> Result<(), Error> {
         self.0.dates.hold_at(self.0.kind.common_name(), now)
     }

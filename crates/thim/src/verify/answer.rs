@@ -3,32 +3,41 @@
 //! One object: the status in one word, the findings, and facts of the report and of what it was verified with. Facts
 //! are what the bytes claim; the status tells what that is worth.
 
+use std::collections::BTreeMap;
+
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 use thim_verify::UnixTime;
 use thim_verify::amd::{
-    Appraisal, Endorsement, Firmware, Outcome, Product, ProductFacts, Products, SigningKey,
-    SnpReport, SnpTcb, Status, TcbVersion, Vmpl, Weighed,
+    Appraisal, Endorsement, Firmware, Product, ProductFacts, Products, SigningKey, SnpReport,
+    SnpTcb, Status, TcbVersion, Vmpl, Weighed,
 };
 
 use super::evidence::Form;
 use super::gathering::Gathered;
 use crate::tables;
 
-/// The whole answer.
+/// The whole answer. Members that evidence of another kind has too are of the same shape there.
 #[derive(Serialize)]
 pub struct Answer {
+    tee: &'static str,
+    /// `accepted`, `not-accepted` or `unknown`.
+    verdict: &'static str,
     /// `ok`, `not-accepted` or `unknown`.
     status: &'static str,
     at: String,
     findings: Vec<FindingLine>,
+    /// Always empty: AMD's certificates and reports name no advisories.
+    advisories: [&'static str; 0],
+    /// Null: no minimums are given.
+    shortfall: Option<()>,
     #[serde(skip_serializing_if = "Option::is_none")]
     facts: Option<Facts>,
     /// What was left aside, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
     #[serde(skip)]
-    verdict: Status,
+    told: Status,
     #[serde(skip)]
     why: String,
 }
@@ -46,6 +55,10 @@ struct FindingLine {
     /// The word for `--allow` that forgives it, whether given or not.
     #[serde(skip_serializing_if = "Option::is_none")]
     relaxation: Option<&'static str>,
+    /// What it was judged by, as text.
+    facts: BTreeMap<&'static str, String>,
+    /// The instant it was judged at.
+    at: String,
 }
 
 /// What the report says, and what it was verified with.
@@ -162,43 +175,55 @@ struct CrlFacts {
 impl Answer {
     /// About a report that could be read.
     pub fn new(appraisal: &Appraisal, at: UnixTime, facts: Facts, notes: Vec<String>) -> Self {
-        let said = |weighed: &Weighed| match &weighed.outcome {
-            Outcome::Passed => weighed.concern.name().to_owned(),
-            Outcome::Failed(why) | Outcome::NotChecked(why) => {
-                format!("{}: {why}", weighed.concern.name())
-            }
+        let said = |weighed: &Weighed| match weighed.outcome.reason() {
+            None => weighed.concern.name().to_owned(),
+            Some(why) => format!("{}: {why}", weighed.concern.name()),
         };
         let mut deciding: Vec<String> = appraisal.deciding().map(said).collect();
         // Without a certificate each finding says the same; once is enough.
         deciding
             .dedup_by(|a, b| a.split_once(": ").map(|a| a.1) == b.split_once(": ").map(|b| b.1));
         Self {
-            status: appraisal.status().name(),
-            at: at.to_string(),
-            findings: appraisal.list().iter().map(FindingLine::of).collect(),
             facts: Some(facts),
             notes,
-            verdict: appraisal.status(),
             why: deciding.join("; "),
+            ..Self::of(appraisal, at)
         }
     }
 
     /// About bytes that are no report.
     pub fn unreadable(appraisal: &Appraisal, at: UnixTime) -> Self {
-        let why = appraisal.list().iter().map(FindingLine::of);
+        let why = appraisal.list().iter();
+        let why = why.filter_map(|weighed| weighed.outcome.reason());
         Self {
-            status: appraisal.status().name(),
+            why: why.collect(),
+            ..Self::of(appraisal, at)
+        }
+    }
+
+    fn of(appraisal: &Appraisal, at: UnixTime) -> Self {
+        let told = appraisal.status();
+        Self {
+            tee: "sev-snp",
+            verdict: match told {
+                Status::NotAccepted => "not-accepted",
+                Status::Ok => "accepted",
+                Status::Unknown => "unknown",
+            },
+            status: told.name(),
             at: at.to_string(),
-            why: why.filter_map(|line| line.detail).collect(),
             findings: appraisal.list().iter().map(FindingLine::of).collect(),
+            advisories: [],
+            shortfall: None,
             facts: None,
             notes: Vec::new(),
-            verdict: appraisal.status(),
+            told,
+            why: String::new(),
         }
     }
 
     pub fn status(&self) -> Status {
-        self.verdict
+        self.told
     }
 
     /// What made the status what it is.
@@ -207,7 +232,7 @@ impl Answer {
     }
 
     pub fn print(&self) {
-        let verdict = match self.verdict {
+        let verdict = match self.told {
             Status::NotAccepted => format!("not accepted at {}: {}", self.at, self.why),
             Status::Ok => format!("ok at {}", self.at),
             Status::Unknown => format!("unknown at {}: {}", self.at, self.why),
@@ -228,17 +253,15 @@ impl Answer {
 
 impl FindingLine {
     fn of(weighed: &Weighed) -> Self {
-        let (outcome, detail) = match &weighed.outcome {
-            Outcome::Passed => ("passed", None),
-            Outcome::Failed(why) => ("failed", Some(why.clone())),
-            Outcome::NotChecked(why) => ("not-checked", Some(why.clone())),
-        };
+        let facts = weighed.facts.iter();
         Self {
             name: weighed.concern.name(),
-            outcome,
+            outcome: weighed.outcome.name(),
             allowed: weighed.allowed,
-            detail,
+            detail: weighed.outcome.reason().map(str::to_owned),
             relaxation: weighed.relaxation.map(|word| word.name()),
+            facts: facts.map(|fact| (fact.name, fact.value.clone())).collect(),
+            at: weighed.at.to_string(),
         }
     }
 

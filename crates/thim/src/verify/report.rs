@@ -98,7 +98,7 @@ fn judge(args: &Args, at: UnixTime) -> Result<Answer, String> {
     let bytes = bounded(&args.report, evidence::FILE_LIMIT_BYTES)?;
     let (form, report) = match evidence::read(&bytes) {
         Ok(read) => read,
-        Err(error) => return Ok(Answer::unreadable(&Appraisal::unreadable(&error), at)),
+        Err(error) => return Ok(Answer::unreadable(&Appraisal::unreadable(&error, at), at)),
     };
     let product = product(args, &report, &products)?;
     let service = service(args)?;

@@ -6,9 +6,11 @@
 
 mod advisory;
 mod components;
+mod convergence;
 pub(crate) mod crl;
 pub(crate) mod enclave_identity;
 pub(crate) mod evaluation_numbers;
+mod levels;
 mod pck;
 mod pck_list;
 mod raw_tcb;
@@ -17,12 +19,17 @@ mod sgx_extension;
 pub(crate) mod signed_json;
 pub(crate) mod tcb_info;
 mod tcb_level;
+mod tdx_module;
 
 pub use advisory::AdvisoryId;
 pub use components::ComponentSvn;
+pub use convergence::ConvergedStatus;
 pub use crl::{Crl, RevokedEntry};
 pub use enclave_identity::EnclaveIdentity;
 pub use evaluation_numbers::{EvaluationEntry, EvaluationNumbers};
+pub use levels::{
+    NotSupported, PlatformTcb, QeFinding, TcbEngine, TcbEvaluation, TcbSubject, TeeTcbSvn,
+};
 pub use pck::PckCertificate;
 pub use pck_list::{Listed, PckList, PckListEntry, parse_pck_list};
 pub use raw_tcb::{CpuSvn, PceSvn, RawTcb};
@@ -31,3 +38,4 @@ pub use sgx_extension::{PckConfiguration, PlatformInstanceId, Ppid, SgxType};
 pub use signed_json::SignedMember;
 pub use tcb_info::{TcbInfo, TcbLevel, TdxModule, TdxModuleIdentity};
 pub use tcb_level::{IsvLevel, TcbStatus};
+pub use tdx_module::ModuleFinding;

@@ -44,11 +44,12 @@ pub use error::Error;
 pub use finding::{Fact, Outcome};
 pub use ids::{Digest, Enclave, EvaluationNumber, Fmspc, PceId, PckCa, Tee};
 pub use intel::{
-    AdvisoryId, ComponentSvn, CpuSvn, Crl, EnclaveIdentity, EvaluationEntry, EvaluationNumbers,
-    IsvLevel, Listed, PceSvn, PckCertificate, PckConfiguration, PckList, PckListEntry,
-    PlatformInstanceId, Ppid, RawTcb, RevokedEntry, SelectionError, SgxType, SignedMember, TcbInfo,
-    TcbLevel, TcbStatus, TdxModule, TdxModuleIdentity, check_one_platform, parse_pck_list,
-    select_pck,
+    AdvisoryId, ComponentSvn, ConvergedStatus, CpuSvn, Crl, EnclaveIdentity, EvaluationEntry,
+    EvaluationNumbers, IsvLevel, Listed, ModuleFinding, NotSupported, PceSvn, PckCertificate,
+    PckConfiguration, PckList, PckListEntry, PlatformInstanceId, PlatformTcb, Ppid, QeFinding,
+    RawTcb, RevokedEntry, SelectionError, SgxType, SignedMember, TcbEngine, TcbEvaluation, TcbInfo,
+    TcbLevel, TcbStatus, TcbSubject, TdxModule, TdxModuleIdentity, TeeTcbSvn, check_one_platform,
+    parse_pck_list, select_pck,
 };
 pub use issuers::Issuers;
 pub use key::{ArtefactKey, Kind};

@@ -11,6 +11,8 @@ pub(crate) mod crl;
 pub(crate) mod enclave_identity;
 pub(crate) mod evaluation_numbers;
 mod levels;
+#[cfg(test)]
+mod made_levels;
 mod pck;
 mod pck_list;
 mod raw_tcb;

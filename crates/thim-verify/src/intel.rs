@@ -11,11 +11,14 @@ pub(crate) mod crl;
 pub(crate) mod enclave_identity;
 pub(crate) mod evaluation_numbers;
 mod levels;
+#[cfg(test)]
+mod made_levels;
 mod pck;
 mod pck_list;
 mod raw_tcb;
 mod selection;
 mod sgx_extension;
+mod shortfall;
 pub(crate) mod signed_json;
 pub(crate) mod tcb_info;
 mod tcb_level;
@@ -35,6 +38,10 @@ pub use pck_list::{Listed, PckList, PckListEntry, parse_pck_list};
 pub use raw_tcb::{CpuSvn, PceSvn, RawTcb};
 pub use selection::{SelectionError, check_one_platform, select_pck};
 pub use sgx_extension::{PckConfiguration, PlatformInstanceId, Ppid, SgxType};
+pub use shortfall::{
+    Actor, LabelSource, Need, PartShortfall, ShortComponent, Shortfall, Shortfalls, TcbTarget,
+    UpToDateTarget,
+};
 pub use signed_json::SignedMember;
 pub use tcb_info::{TcbInfo, TcbLevel, TdxModule, TdxModuleIdentity};
 pub use tcb_level::{IsvLevel, TcbStatus};

@@ -44,12 +44,13 @@ pub use error::Error;
 pub use finding::{Fact, Outcome};
 pub use ids::{Digest, Enclave, EvaluationNumber, Fmspc, PceId, PckCa, Tee};
 pub use intel::{
-    AdvisoryId, ComponentSvn, ConvergedStatus, CpuSvn, Crl, EnclaveIdentity, EvaluationEntry,
-    EvaluationNumbers, IsvLevel, Listed, ModuleFinding, NotSupported, PceSvn, PckCertificate,
-    PckConfiguration, PckList, PckListEntry, PlatformInstanceId, PlatformTcb, Ppid, QeFinding,
-    RawTcb, RevokedEntry, SelectionError, SgxType, SignedMember, TcbEngine, TcbEvaluation, TcbInfo,
-    TcbLevel, TcbStatus, TcbSubject, TdxModule, TdxModuleIdentity, TeeTcbSvn, check_one_platform,
-    parse_pck_list, select_pck,
+    Actor, AdvisoryId, ComponentSvn, ConvergedStatus, CpuSvn, Crl, EnclaveIdentity,
+    EvaluationEntry, EvaluationNumbers, IsvLevel, LabelSource, Listed, ModuleFinding, Need,
+    NotSupported, PartShortfall, PceSvn, PckCertificate, PckConfiguration, PckList, PckListEntry,
+    PlatformInstanceId, PlatformTcb, Ppid, QeFinding, RawTcb, RevokedEntry, SelectionError,
+    SgxType, ShortComponent, Shortfall, Shortfalls, SignedMember, TcbEngine, TcbEvaluation,
+    TcbInfo, TcbLevel, TcbStatus, TcbSubject, TcbTarget, TdxModule, TdxModuleIdentity, TeeTcbSvn,
+    UpToDateTarget, check_one_platform, parse_pck_list, select_pck,
 };
 pub use issuers::Issuers;
 pub use key::{ArtefactKey, Kind};

@@ -476,3 +476,6 @@ fn covers(have: &[u8; 16], need: &[ComponentSvn; 16], skipped: usize) -> bool {
         .skip(skipped)
         .all(|(have, need)| *have >= need.svn)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! trust anchor, [`Issuers`](crate::Issuers). Source: RFC 5280; Intel SGX PCK Certificate and CRL profile.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use bytes::Bytes;
@@ -28,7 +28,6 @@ struct Fields {
     der: Bytes,
     digest: Digest,
     spki_digest: Digest,
-    public_key: [u8; P256_POINT_BYTES],
     verifier: Verifier,
     tbs: Bytes,
     signature: Bytes,
@@ -40,10 +39,13 @@ struct Fields {
     usage: Usage,
 }
 
-/// The public key made ready once: decoding a point costs a tenth of a verification.
+/// The public key made ready once, for each form of signatures that it is asked about: decoding a point costs a tenth
+/// of a verification. An authority signs certificates and lists, DER; any other key here signs documents and reports,
+/// `r || s`.
 struct Verifier {
-    der_signatures: ParsedPublicKey,
-    raw_signatures: ParsedPublicKey,
+    point: [u8; P256_POINT_BYTES],
+    der_signatures: OnceLock<ParsedPublicKey>,
+    raw_signatures: OnceLock<ParsedPublicKey>,
 }
 
 /// What the extensions allow.
@@ -86,17 +88,16 @@ impl Certificate {
         let subject = Name::read(&mut tbs).map_err(format)?;
         let spki = Element::expect(&mut tbs, Tag::Sequence).map_err(format)?;
         let public_key = p256_point(&spki)?;
-        let verifier = Verifier::new(&public_key)?;
         let extensions = Element::optional(&mut tbs, asn1::context(3)).map_err(format)?;
         // Also refuses issuerUniqueID and subjectUniqueID, which RFC 5280 forbids conforming CAs to make.
         tbs.finish().map_err(format)?;
         let usage =
             extensions.map_or_else(|| Ok(Usage::default()), |list| Usage::read(&der, list))?;
+        let verifier = Verifier::new(public_key, usage.ca)?;
 
         Ok(Self(Arc::new(Fields {
             digest: Digest::of(&der),
             spki_digest: Digest::of(spki.raw),
-            public_key,
             verifier,
             tbs: der.slice_ref(signed.tbs.raw),
             signature: Bytes::copy_from_slice(signed.signature),
@@ -139,7 +140,7 @@ impl Certificate {
 
     /// The P-256 public key: 65 bytes, `04 || X || Y`, big endian.
     pub fn public_key(&self) -> &[u8] {
-        &self.0.public_key
+        &self.0.verifier.point
     }
 
     /// The subject's common name; empty when the subject has none.
@@ -301,7 +302,7 @@ impl Certificate {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error> {
-        let key = &self.0.verifier.der_signatures;
+        let key = self.0.verifier.der_signatures();
         key.verify_sig(message, signature)
             .map_err(|_| self.signature_invalid(what))
     }
@@ -313,7 +314,7 @@ impl Certificate {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), Error> {
-        let key = &self.0.verifier.raw_signatures;
+        let key = self.0.verifier.raw_signatures();
         key.verify_sig(message, signature)
             .map_err(|_| self.signature_invalid(what))
     }
@@ -347,13 +348,32 @@ impl fmt::Debug for Certificate {
 
 impl Verifier {
     /// Refuses a point that is not on the curve.
-    fn new(point: &[u8]) -> Result<Self, Error> {
+    fn new(point: [u8; P256_POINT_BYTES], authority: bool) -> Result<Self, Error> {
         let refused = |_| Error::format(WHAT, "the public key is not a point of P-256");
-        Ok(Self {
-            der_signatures: ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point)
-                .map_err(refused)?,
-            raw_signatures: ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
-                .map_err(refused)?,
+        let verifier = Self {
+            point,
+            der_signatures: OnceLock::new(),
+            raw_signatures: OnceLock::new(),
+        };
+        let (algorithm, place) = if authority {
+            (&ECDSA_P256_SHA256_ASN1, &verifier.der_signatures)
+        } else {
+            (&ECDSA_P256_SHA256_FIXED, &verifier.raw_signatures)
+        };
+        let key = ParsedPublicKey::new(algorithm, point).map_err(refused)?;
+        place.get_or_init(|| key);
+        Ok(verifier)
+    }
+
+    fn der_signatures(&self) -> &ParsedPublicKey {
+        self.der_signatures.get_or_init(|| {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, self.point).expect(ON_CURVE)
+        })
+    }
+
+    fn raw_signatures(&self) -> &ParsedPublicKey {
+        self.raw_signatures.get_or_init(|| {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.point).expect(ON_CURVE)
         })
     }
 }
@@ -439,6 +459,7 @@ fn locations(points: &CrlDistributionPoints) -> Vec<String> {
 }
 
 const WHAT: &str = "certificate";
+const ON_CURVE: &str = "the point was found to be on the curve when the certificate was parsed";
 
 /// Intel's certificates are 650 to 1,300 bytes; nobody needs 16 KiB.
 const MAX_DER_BYTES: usize = 16 * 1024;

@@ -10,11 +10,13 @@ mod convergence;
 pub(crate) mod crl;
 pub(crate) mod enclave_identity;
 pub(crate) mod evaluation_numbers;
+mod evidence;
 mod levels;
 #[cfg(test)]
 mod made_levels;
 mod pck;
 mod pck_list;
+mod quote;
 mod raw_tcb;
 mod selection;
 mod sgx_extension;
@@ -30,11 +32,21 @@ pub use convergence::ConvergedStatus;
 pub use crl::{Crl, RevokedEntry};
 pub use enclave_identity::EnclaveIdentity;
 pub use evaluation_numbers::{EvaluationEntry, EvaluationNumbers};
+pub use evidence::{
+    Absent, CollateralPart, PckChain, PckChainOrigin, QuoteAppraisal, QuoteCheck, QuoteCollateral,
+    QuoteConcern, QuoteFinding, QuoteFindings, QuotePolicy, QuoteRelaxation, QuoteVerifier,
+    QuoteWeighed, SupplementalData, appraise_quote,
+};
 pub use levels::{
     NotSupported, PlatformTcb, QeFinding, TcbEngine, TcbEvaluation, TcbSubject, TeeTcbSvn,
 };
 pub use pck::PckCertificate;
 pub use pck_list::{Listed, PckList, PckListEntry, parse_pck_list};
+pub use quote::{
+    Certification, CertificationKind, MAX_QUOTE_BYTES, PckName, PemText, PpidForm, Quote,
+    QuoteBody, QuoteHeader, SgxReport, TdAttributes, TdExtension, TdReport, TdReportVersion,
+    parse_quote,
+};
 pub use raw_tcb::{CpuSvn, PceSvn, RawTcb};
 pub use selection::{SelectionError, check_one_platform, select_pck};
 pub use sgx_extension::{PckConfiguration, PlatformInstanceId, Ppid, SgxType};

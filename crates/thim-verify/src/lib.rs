@@ -34,6 +34,7 @@ mod issuers;
 mod key;
 mod pem;
 mod time;
+mod verdict;
 mod verified;
 
 pub use anchors::{TrustAnchors, well_known_issuers};
@@ -44,15 +45,21 @@ pub use error::Error;
 pub use finding::{Fact, Outcome};
 pub use ids::{Digest, Enclave, EvaluationNumber, Fmspc, PceId, PckCa, Tee};
 pub use intel::{
-    Actor, AdvisoryId, ComponentSvn, ConvergedStatus, CpuSvn, Crl, EnclaveIdentity,
-    EvaluationEntry, EvaluationNumbers, IsvLevel, LabelSource, Listed, ModuleFinding, Need,
-    NotSupported, PartShortfall, PceSvn, PckCertificate, PckConfiguration, PckList, PckListEntry,
-    PlatformInstanceId, PlatformTcb, Ppid, QeFinding, RawTcb, RevokedEntry, SelectionError,
-    SgxType, ShortComponent, Shortfall, Shortfalls, SignedMember, TcbEngine, TcbEvaluation,
-    TcbInfo, TcbLevel, TcbStatus, TcbSubject, TcbTarget, TdxModule, TdxModuleIdentity, TeeTcbSvn,
-    UpToDateTarget, check_one_platform, parse_pck_list, select_pck,
+    Absent, Actor, AdvisoryId, Certification, CertificationKind, CollateralPart, ComponentSvn,
+    ConvergedStatus, CpuSvn, Crl, EnclaveIdentity, EvaluationEntry, EvaluationNumbers, IsvLevel,
+    LabelSource, Listed, MAX_QUOTE_BYTES, ModuleFinding, Need, NotSupported, PartShortfall, PceSvn,
+    PckCertificate, PckChain, PckChainOrigin, PckConfiguration, PckList, PckListEntry, PckName,
+    PemText, PlatformInstanceId, PlatformTcb, Ppid, PpidForm, QeFinding, Quote, QuoteAppraisal,
+    QuoteBody, QuoteCheck, QuoteCollateral, QuoteConcern, QuoteFinding, QuoteFindings, QuoteHeader,
+    QuotePolicy, QuoteRelaxation, QuoteVerifier, QuoteWeighed, RawTcb, RevokedEntry,
+    SelectionError, SgxReport, SgxType, ShortComponent, Shortfall, Shortfalls, SignedMember,
+    SupplementalData, TcbEngine, TcbEvaluation, TcbInfo, TcbLevel, TcbStatus, TcbSubject,
+    TcbTarget, TdAttributes, TdExtension, TdReport, TdReportVersion, TdxModule, TdxModuleIdentity,
+    TeeTcbSvn, UpToDateTarget, appraise_quote, check_one_platform, parse_pck_list, parse_quote,
+    select_pck,
 };
 pub use issuers::Issuers;
 pub use key::{ArtefactKey, Kind};
 pub use time::UnixTime;
+pub use verdict::Verdict;
 pub use verified::{PckRevocation, Revocation, Verified, verify, verify_pck};

@@ -22,6 +22,7 @@ use crate::{
     PckCertificate, UnixTime, Unverified,
 };
 
+pub(crate) use pck::PckSigners;
 pub use pck::{PckRevocation, verify_pck};
 
 /// Something that was verified, with the chain it was verified by. Made by [`verify`] and [`verify_pck`] only.

@@ -7,7 +7,7 @@
 
 use data_encoding::HEXLOWER;
 
-use super::{Candidates, Revocation, Subject, Verified};
+use super::{Candidate, Candidates, Revocation, Subject, Verified};
 use crate::{Artefact, Certificate, Chain, Content, Crl, Error, Issuers, PckCertificate, UnixTime};
 
 /// What is known about revocation of a PCK certificate itself.
@@ -100,4 +100,49 @@ fn leaf_revocation(
     Ok(PckRevocation::Checked {
         pck_crl_this_update,
     })
+}
+
+/// The certificates above a PCK certificate inside a quote: those that were handed over, for their own dates count.
+pub(crate) struct PckSigners {
+    pub(crate) authority: Certificate,
+    pub(crate) root: Certificate,
+}
+
+impl PckSigners {
+    /// Finds them among the certificates handed over, and completes them from known ones. No date is looked at.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIssuer`], [`Error::UntrustedRoot`], [`Error::WrongIssuer`], [`Error::SignatureInvalid`].
+    pub(crate) fn find(
+        pck: &PckCertificate,
+        delivered: &[Certificate],
+        issuers: &Issuers,
+    ) -> Result<Self, Error> {
+        let subject = Subject::Pck(pck);
+        let candidates = Candidates::gather(subject, delivered, issuers);
+        let key = candidates.signing_key(subject)?;
+        let of_key = |one: &&Candidate<'_>| one.certificate.spki_digest() == key;
+        let known = candidates.known.iter().filter(of_key);
+        let authority = candidates
+            .delivered
+            .iter()
+            .find(of_key)
+            .or_else(|| known.max_by_key(|one| one.certificate.not_before()))
+            .ok_or_else(|| Error::UnknownIssuer {
+                wanted: subject.wanted().to_owned(),
+            })?;
+        let root_key = authority.root_key;
+        let handed = delivered
+            .iter()
+            .find(|root| root.spki_digest() == root_key && candidates.roots.contains(root));
+        let root = handed
+            .or_else(|| issuers.anchors().root_with_key(&root_key))
+            .ok_or(Error::UntrustedRoot {
+                found_spki: root_key,
+            })?;
+        Ok(Self {
+            authority: authority.certificate.clone(),
+            root: root.clone(),
+        })
+    }
 }

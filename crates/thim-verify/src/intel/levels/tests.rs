@@ -5,9 +5,10 @@ use proptest::prelude::*;
 use super::super::made_levels::{
     advised, identity, info, qe, sgx_level, sixteen, subject, tdx_level, tdx_subject,
 };
+use super::super::tcb_level::TcbStatus as T;
 use super::ConvergedStatus as S;
-use super::TcbStatus as T;
 use super::*;
+use crate::UnixTime;
 
 fn evaluated(info: &TcbInfo, subject: &TcbSubject) -> (Option<S>, Option<NotSupported>) {
     let evaluation = TcbEngine::new(info, None).evaluate(subject);

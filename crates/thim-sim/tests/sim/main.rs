@@ -17,4 +17,7 @@ mod pck_faults;
 mod pcs;
 mod platforms;
 mod proof;
+mod quote_levels;
+mod quote_proof;
+mod quotes;
 mod registration;

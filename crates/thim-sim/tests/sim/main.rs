@@ -19,5 +19,6 @@ mod platforms;
 mod proof;
 mod quote_levels;
 mod quote_proof;
+mod quote_requests;
 mod quotes;
 mod registration;

@@ -173,3 +173,41 @@ async fn both_modules_rise_with_the_number_and_an_old_launch_is_told_apart() {
     let found = judge(&info, leaf, Some(&parts.body[584..600]));
     assert_eq!(status(&found), (word("UpToDate"), Some(word("UpToDate"))));
 }
+
+#[tokio::test]
+async fn components_say_who_must_update_them() {
+    let s = Simulated::start().await;
+    let info = tdx_info(&s, 20).await;
+    let early = (Some("BIOS"), Some("Early Microcode Update"));
+    let bios = (Some("BIOS"), None);
+    let host = |kind| (Some("OS/VMM"), Some(kind));
+    let sgx = [
+        early,
+        host("SGX Late Microcode Update"),
+        host("TXT SINIT"),
+        bios,
+        bios,
+        bios,
+        (None, None),
+        host("SEAMLDR ACM"),
+    ];
+    let tdx = [
+        host("TDX Module"),
+        host("TDX Module"),
+        host("TDX Late Microcode Update"),
+    ];
+    for level in info["tcbLevels"].as_array().unwrap() {
+        for (list, labels) in [
+            ("sgxtcbcomponents", &sgx[..]),
+            ("tdxtcbcomponents", &tdx[..]),
+        ] {
+            let components = level["tcb"][list].as_array().unwrap();
+            assert_eq!(components.len(), 16);
+            for (index, component) in components.iter().enumerate() {
+                let said = (component["category"].as_str(), component["type"].as_str());
+                let expected = labels.get(index).copied().unwrap_or((None, None));
+                assert_eq!(said, expected, "{list} {index}");
+            }
+        }
+    }
+}

@@ -54,7 +54,7 @@
 //! | a pre-production CPU | 404 | 404 by encrypted PPID, 400 `InvalidRegistrationServer` by manifest |
 //!
 //! Each makes quotes: [`Management::quote`]. The PCK key that certifies its quoting enclave is that of the certificate
-//! `pckcert` answers; enclave and TDX module are those the newest number calls up to date, as far as the raw TCB goes. So
+//! `pckcert` answers, the enclave is the newest, TDX module and late microcode are as new as the raw TCB. So
 //! a fresh platform of no hardening family is `UpToDate` under 19 and `OutOfDate` under 20, and after `upgrade` is
 //! `UpToDate` under both. A first quote registers a platform of two packages, if nobody has, indirectly and for good.
 //!

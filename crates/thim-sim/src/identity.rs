@@ -6,6 +6,7 @@
 
 use crate::calendar;
 use crate::evaluation::RecoveryEvent;
+use crate::pck_tcb::hex_array;
 use serde::Serialize;
 
 /// The enclaves that have a signed identity.
@@ -100,7 +101,7 @@ impl EnclaveIdentity {
 
 /// One level for each event, newest first; a document older than number 16 has none of them.
 fn levels(isvsvn_at_16: u32, events: &[RecoveryEvent]) -> Vec<IdentityLevel> {
-    let svn = |event: &RecoveryEvent| isvsvn_at_16 + event.number.saturating_sub(16);
+    let svn = |event: &RecoveryEvent| isvsvn_at_16 + raised(event);
     let date = |event: &RecoveryEvent| calendar::midnight(event.tcb_date());
     let older = events.iter().skip(1).map(|event| {
         let fixed_since = events.iter().filter(|newer| newer.number > event.number);
@@ -115,9 +116,23 @@ fn levels(isvsvn_at_16: u32, events: &[RecoveryEvent]) -> Vec<IdentityLevel> {
         .collect()
 }
 
+/// How often enclaves were raised since number 16.
+fn raised(event: &RecoveryEvent) -> u32 {
+    event.number.saturating_sub(16)
+}
+
 /// The advisory an event's enclave update answers.
 fn advisories_of(number: u32) -> Vec<String> {
     vec![format!("INTEL-SA-{:05}", 600 + number * 20)]
+}
+
+/// What the report of an enclave of the newest level says.
+pub(crate) struct Measured {
+    pub(crate) miscselect: u32,
+    pub(crate) attributes: [u8; 16],
+    pub(crate) mrsigner: [u8; 32],
+    pub(crate) isv_prod_id: u16,
+    pub(crate) isv_svn: u16,
 }
 
 struct EnclaveFacts {
@@ -129,6 +144,25 @@ struct EnclaveFacts {
 }
 
 impl Enclave {
+    /// The enclave that the identity as of `events[0]` calls up to date. As in genuine reports, bits are set that the
+    /// mask leaves free: 64-bit mode and the extended features.
+    pub(crate) fn measured(self, events: &[RecoveryEvent]) -> Measured {
+        let facts = self.facts();
+        let raised = events.first().map_or(0, raised);
+        let mut attributes: [u8; 16] =
+            hex_array(facts.attributes).expect("identities have 32 hex digits");
+        attributes[0] |= MODE_64_BIT;
+        attributes[8] |= EXTENDED_FEATURES;
+        let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        Measured {
+            miscselect: 0,
+            attributes,
+            mrsigner: hex_array(facts.mrsigner).expect("signers have 64 hex digits"),
+            isv_prod_id: short(facts.isvprodid),
+            isv_svn: short(facts.isvsvn_at_16 + raised),
+        }
+    }
+
     /// Measurements from Intel's identities in `vectors/intel/identity` (2025 to 2026); SVNs are the simulator's own.
     fn facts(self) -> EnclaveFacts {
         match self {
@@ -164,5 +198,8 @@ impl Enclave {
     }
 }
 
+const MODE_64_BIT: u8 = 1 << 2;
+/// x87, SSE, AVX and AVX-512 state.
+const EXTENDED_FEATURES: u8 = 0xe7;
 const INTEL_SIGNER: &str = "8C4F5775D796503E96137F77C68A829A0056AC8DED70140B081B094490C57BFF";
 const INTEL_TD_SIGNER: &str = "DC9E2A7C6F948F17474E34A7FC43ED030F7C1563F1BABDDF6340C82E0E54A8C5";

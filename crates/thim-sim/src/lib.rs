@@ -4,7 +4,7 @@
 //! For tests and demonstrations of anything that fetches Intel's collateral: a PCS on one port, made of fresh keys at
 //! each start, and a management port that moves time-bound facts (TCB recovery, revocations, signers, platforms) and
 //! sets faults. It is written from `spec/intel-pcs-and-pccs.md` sections 4, 6, 7 and 8 and `spec/intel-verification.md`
-//! sections 2, 7 and 8 alone and imports no other crate of this project, so that a misreading shared by client and
+//! sections 1 to 8 alone and imports no other crate of this project, so that a misreading shared by client and
 //! double cannot hide. It teaches clients manners: what the specification does not allow is refused.
 //!
 //! Promises: the clock is the caller's; an object is signed once and answered byte for byte the same until it is older
@@ -53,6 +53,11 @@
 //! | by an encrypted PPID of zeros or an unknown one | 404 | 404 |
 //! | a pre-production CPU | 404 | 404 by encrypted PPID, 400 `InvalidRegistrationServer` by manifest |
 //!
+//! Each makes quotes: [`Management::quote`]. The PCK key that certifies its quoting enclave is that of the certificate
+//! `pckcert` answers, the enclave is the newest, TDX module and late microcode are as new as the raw TCB. So
+//! a fresh platform of no hardening family is `UpToDate` under 19 and `OutOfDate` under 20, and after `upgrade` is
+//! `UpToDate` under both. A first quote registers a platform of two packages, if nobody has, indirectly and for good.
+//!
 //! # The management port, and [`Management`]
 //!
 //! | request | body | does |
@@ -73,6 +78,7 @@
 //! | `GET /platforms/{name}` | | one of them |
 //! | `GET /platforms/{name}/{manifest,add-request}` | | the bytes that the registration service takes |
 //! | `GET /platforms/{name}/{retrieval-request,retrieval-csv}` | | what PCKIDRetrievalTool posts and writes |
+//! | `POST /platforms/{name}/quote` | `{"version": 5, "body": "td-1.5", "report_data": "hex"}`, and of [`QuoteSpec`] | a quote, its bytes |
 //! | `POST /platforms/{name}/consume-manifest` | | its newest manifest is refused |
 //! | `POST /platforms/{name}/upgrade` | | the raw TCB of its best level, all levels available, a new manifest |
 //! | `POST /platforms/{name}/downgrade` | | a raw TCB below every level |
@@ -139,6 +145,7 @@ mod platform;
 mod platform_management;
 mod platform_routes;
 mod population;
+mod quote;
 mod running;
 mod sgx_extension;
 mod shared;
@@ -158,6 +165,10 @@ pub use management::{
     Ca, CaCertificate, CrlEntries, ListedEvent, Management, Recovery, Revocation, Status,
 };
 pub use platform::{PckCertsShape, PlatformSpec, SimPlatform};
+pub use quote::{
+    CertificationKind, CertificationSpec, EnclaveSpec, QeSpec, QuoteBody, QuoteFault, QuoteSpec,
+    QuoteVersion, TdSpec,
+};
 
 use running::{Running, bind};
 use shared::Shared;

@@ -11,6 +11,8 @@ use crate::pck_tcb::{PckTcb, hex_array};
 use crate::pki::PckCertificate;
 use crate::platform::SimPlatform;
 use crate::sgx_extension::{Scalable, SgxExtension};
+use crate::tcb_info;
+use aws_lc_rs::signature::EcdsaKeyPair;
 use std::sync::Arc;
 
 pub(crate) struct Machine {
@@ -28,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) levels: Vec<Level>,
     /// When its certificates begin.
     pub(crate) certified_at: i64,
+    /// What its quotes are signed with; `None` until the first.
+    pub(crate) attestation_key: Option<Arc<EcdsaKeyPair>>,
 }
 
 /// A multi-package platform's instance and its standing with the registration service.
@@ -155,15 +159,24 @@ impl Machine {
         }
     }
 
+    /// What the TDX module and the microcode loaded late say of themselves; `None` without TDX.
+    pub(crate) fn tee_tcb_svn(&self) -> Option<[u8; 16]> {
+        tcb_info::tee_tcb_svn(self.family, &self.raw_tcb)
+    }
+
+    /// The newest manifest.
+    pub(crate) fn manifest(&self) -> Option<Manifest> {
+        self.instance.as_ref().map(|instance| Manifest {
+            instance: instance.id,
+            generation: instance.generation,
+        })
+    }
+
     pub(crate) fn snapshot(&self, name: String) -> SimPlatform {
         let encrypted_ppid = match self.encryption {
             Some(encryption) => encryption.to_bytes(),
             None => vec![0; ENCRYPTED_PPID_BYTES],
         };
-        let manifest = self.instance.as_ref().map(|instance| Manifest {
-            instance: instance.id,
-            generation: instance.generation,
-        });
         let tcbm = |level: &Level| level.tcb.tcbm();
         SimPlatform {
             name,
@@ -175,9 +188,10 @@ impl Machine {
             ppid: self.ppid,
             platform_instance_id: self.instance.as_ref().map(|instance| instance.id),
             encrypted_ppid,
-            manifest: manifest.map(Manifest::to_bytes),
+            manifest: self.manifest().map(Manifest::to_bytes),
             cpu_svn: self.raw_tcb.components,
             pce_svn: self.raw_tcb.pcesvn,
+            tee_tcb_svn: self.tee_tcb_svn(),
             cached_keys: self
                 .instance
                 .as_ref()

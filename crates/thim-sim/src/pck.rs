@@ -150,6 +150,18 @@ fn chosen(machine: &Machine, wanted: Wanted) -> Vec<Chosen> {
     }
 }
 
+/// The certificate that `pckcert` answers for a TCB of the machine.
+pub(crate) fn best_certificate(
+    pki: &Pki,
+    machine: &mut Machine,
+    tcb: PckTcb,
+) -> Result<Option<Arc<PckCertificate>>, SimError> {
+    match chosen(machine, Wanted::Best(tcb)).pop() {
+        Some(best) => certificate(pki, machine, best.index).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// The certificate of a level, made now if it is the first time.
 fn certificate(
     pki: &Pki,

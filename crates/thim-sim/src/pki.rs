@@ -27,11 +27,13 @@ pub(crate) struct Certificate {
     not_before: i64,
 }
 
-/// The certificate of one platform at one TCB level. Its key is thrown away: nobody signs quotes here.
+/// The certificate of one platform at one TCB level, with its key, under which the platform's quoting enclave is
+/// certified.
 #[derive(Clone)]
 pub(crate) struct PckCertificate {
     pub(crate) der: Vec<u8>,
     pub(crate) serial: Vec<u8>,
+    pkcs8: Vec<u8>,
 }
 
 /// The vendor's whole hierarchy.
@@ -109,15 +111,8 @@ impl Pki {
 
     /// Signs a JSON object's exact bytes with the signer in force at `issued`: 128 lower-case hex digits.
     pub(crate) fn sign_json(&self, issued: i64, bytes: &[u8]) -> Result<String, SimError> {
-        let pair = EcdsaKeyPair::from_pkcs8(
-            &ECDSA_P256_SHA256_FIXED_SIGNING,
-            &self.signer_at(issued).pkcs8,
-        )
-        .map_err(|_| SimError::Signature)?;
-        let signature = pair
-            .sign(&SystemRandom::new(), bytes)
-            .map_err(|_| SimError::Signature)?;
-        Ok(data_encoding::HEXLOWER.encode(signature.as_ref()))
+        let signature = raw_signature(&self.signer_at(issued).pkcs8, bytes)?;
+        Ok(data_encoding::HEXLOWER.encode(&signature))
     }
 
     /// The chain that goes with [`Pki::sign_json`].
@@ -173,11 +168,22 @@ impl Pki {
         )];
         let authority = self.authority(ca);
         let issuer = Issuer::from_params(&authority.params, &authority.key);
-        let issued = params.signed_by(&KeyPair::generate()?, &issuer)?;
+        let key = KeyPair::generate()?;
+        let issued = params.signed_by(&key, &issuer)?;
         Ok(PckCertificate {
             der: issued.der().to_vec(),
             serial: serial_of(&params),
+            pkcs8: key.serialized_der().to_vec(),
         })
+    }
+
+    /// What is behind a PCK certificate in a chain, in PEM: its CA, then the root.
+    pub(crate) fn pck_issuers(&self, ca: Ca) -> [String; 2] {
+        let Chain {
+            issuer_pem,
+            root_pem,
+        } = self.chain(&self.authority(ca).certificate);
+        [issuer_pem, root_pem]
     }
 
     /// The chain of a PCK CRL and of PCK certificates; the root CRL has none.
@@ -256,6 +262,13 @@ impl Certificate {
     }
 }
 
+impl PckCertificate {
+    /// The raw signature of the certificate's key.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SimError> {
+        raw_signature(&self.pkcs8, message)
+    }
+}
+
 impl Chain {
     /// The header value: percent-encoded PEM, issuer first and root last, ending in `%0A`.
     pub(crate) fn header(&self) -> String {
@@ -266,6 +279,16 @@ impl Chain {
     pub(crate) fn reversed_header(&self) -> String {
         percent_encode(&format!("{}{}", self.root_pem, self.issuer_pem))
     }
+}
+
+/// r||s of ECDSA P-256 with SHA-256, 64 bytes.
+fn raw_signature(pkcs8: &[u8], message: &[u8]) -> Result<Vec<u8>, SimError> {
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+        .map_err(|_| SimError::Signature)?;
+    let signature = pair
+        .sign(&SystemRandom::new(), message)
+        .map_err(|_| SimError::Signature)?;
+    Ok(signature.as_ref().to_vec())
 }
 
 fn serial_of(params: &CertificateParams) -> Vec<u8> {

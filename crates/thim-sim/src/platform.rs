@@ -115,6 +115,10 @@ pub struct SimPlatform {
     /// The raw TCB: PCE. In JSON as everywhere on the wire, two bytes of hex, the low one first.
     #[serde(serialize_with = "little_endian_hex")]
     pub pce_svn: u16,
+    /// `TEE_TCB_SVN` of a TD launched now: SVN and version (1.5) of the TDX module, SVN of the late microcode. Module
+    /// and microcode are those of the newest TCB recovery event that the raw TCB reaches. TDX families only.
+    #[serde(serialize_with = "hex_or_null")]
+    pub tee_tcb_svn: Option<[u8; 16]>,
     /// Whether the vendor keeps the platform's keys: never registered, directly (true) or indirectly (false).
     /// Multi-package platforms only.
     pub cached_keys: Option<bool>,

@@ -8,6 +8,7 @@ use crate::SimError;
 use crate::machine::Machine;
 use crate::management::{CrlEntries, MAX_CRL_ENTRIES, Management};
 use crate::platform::{PckCertsShape, PlatformSpec, SimPlatform};
+use crate::quote::QuoteSpec;
 use data_encoding::HEXLOWER;
 
 impl Management {
@@ -93,6 +94,14 @@ impl Management {
         let index = vendor.population.named(name)?;
         vendor.population.encrypt_ppid(index)?;
         Ok(vendor.population.snapshot(index))
+    }
+
+    /// A quote of the platform, whose PCK key is that of the certificate `pckcert` answers. The first of a multi-package
+    /// platform that the vendor has never seen registers it indirectly. `POST /platforms/{name}/quote`.
+    pub fn quote(&self, name: &str, spec: &QuoteSpec) -> Result<Vec<u8>, SimError> {
+        let mut vendor = self.shared.vendor();
+        let index = vendor.population.named(name)?;
+        vendor.quote(index, spec)
     }
 
     /// The serial numbers of the platform's present certificates enter its CA's CRL. `POST /platforms/{name}/revoke`.

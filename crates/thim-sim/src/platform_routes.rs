@@ -6,6 +6,7 @@ use crate::SimError;
 use crate::management::Management;
 use crate::management_routes::{done, parse};
 use crate::platform::{PckCertsShape, PlatformSpec, SimPlatform};
+use crate::quote::QuoteSpec;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
@@ -23,6 +24,7 @@ pub(crate) fn router() -> Router<Management> {
         .route("/platforms/{name}", get(platform))
         .route("/platforms/{name}/add-request", get(add_request))
         .route("/platforms/{name}/manifest", get(manifest))
+        .route("/platforms/{name}/quote", post(quote))
         .route("/platforms/{name}/retrieval-csv", get(retrieval_csv))
         .route(
             "/platforms/{name}/retrieval-request",
@@ -93,6 +95,15 @@ async fn manifest(
     manifest.map(octets).ok_or_else(|| {
         SimError::InvalidRequest("a single-package platform has no manifest".to_owned())
     })
+}
+
+async fn quote(
+    State(management): State<Management>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Response, SimError> {
+    let spec: QuoteSpec = parse(&body)?;
+    Ok(octets(management.quote(&name, &spec)?))
 }
 
 async fn retrieval_csv(

@@ -101,6 +101,7 @@ impl Population {
                 instance: (spec.packages == 2).then_some(instance),
                 levels,
                 certified_at: now,
+                attestation_key: None,
             };
             made.push(self.push(machine));
         }
@@ -229,6 +230,22 @@ impl Population {
             instance.registration = Registration::Indirect;
         }
         Ok(index)
+    }
+
+    /// The vendor is about to certify a platform for its quotes: one it has never seen is registered indirectly.
+    pub(crate) fn contact(&mut self, index: usize) -> Result<(), SimError> {
+        let machine = &mut self.machines[index];
+        if machine.pre_production {
+            return Err(SimError::InvalidRequest(
+                "the vendor certifies no pre-production platform".to_owned(),
+            ));
+        }
+        if let Some(instance) = &mut machine.instance
+            && instance.registration == Registration::None
+        {
+            instance.registration = Registration::Indirect;
+        }
+        Ok(())
     }
 
     /// Direct registration by manifest; the platform's PPID.

@@ -152,6 +152,19 @@ pub(crate) fn pck_tcbs(family: &Family, events: &[RecoveryEvent]) -> Vec<PckTcb>
         .collect()
 }
 
+/// `TEE_TCB_SVN` of a machine with this raw TCB: the TDX module 1.5 of the newest event that its microcode reaches, and
+/// the microcode. `None` without TDX.
+pub(crate) fn tee_tcb_svn(family: &Family, raw: &PckTcb) -> Option<[u8; COMPONENTS]> {
+    let module_svn_at_16 = family.tdx_module_svn_at_16?;
+    let microcode = raw.components[1];
+    let raised = u32::from(microcode).saturating_sub(family.microcode_svn_at_16);
+    let mut svns = [0; COMPONENTS];
+    svns[0] = u8::try_from(module_svn_at_16 + raised).unwrap_or(u8::MAX);
+    svns[1] = TDX_MODULE_1_5;
+    svns[2] = microcode;
+    Some(svns)
+}
+
 /// The levels that the newest event brought: one, or with hyper-threading on and off two.
 pub(crate) fn best_pck_tcbs(family: &Family, events: &[RecoveryEvent]) -> Vec<PckTcb> {
     levels(family, None, events)
@@ -247,11 +260,11 @@ fn tcb(family: &Family, module_svn: Option<u32>, raised: u32, pcesvn: u32) -> Tc
     }
 }
 
-/// TDX module identities: version 1.5 (`TDX_01`) with a level for each event, and a first release of `TDX_03`.
+/// TDX module identities: of version 1.5 (`TDX_01`) and of its successor (`TDX_03`), a level of each for each event.
 fn module_identities(module_svn: u32, events: &[RecoveryEvent]) -> Vec<TdxModuleIdentity> {
     let date = |event: &RecoveryEvent| calendar::midnight(event.tcb_date());
-    let level = |(index, event): (usize, &RecoveryEvent)| {
-        let isvsvn = module_svn + event.number.saturating_sub(16);
+    let level = |svn_at_16: u32, index: usize, event: &RecoveryEvent| {
+        let isvsvn = svn_at_16 + event.number.saturating_sub(16);
         let advisories: Vec<_> = events[..index].iter().flat_map(advisories_of).collect();
         if index == 0 {
             IdentityLevel::up_to_date(isvsvn, date(event))
@@ -259,19 +272,22 @@ fn module_identities(module_svn: u32, events: &[RecoveryEvent]) -> Vec<TdxModule
             IdentityLevel::out_of_date(isvsvn, date(event), advisories)
         }
     };
-    let first_release = events
-        .first()
-        .map(|event| IdentityLevel::up_to_date(3, date(event)));
+    let levels = |svn_at_16: u32| {
+        let events = events.iter().enumerate();
+        events
+            .map(|(index, event)| level(svn_at_16, index, event))
+            .collect()
+    };
     vec![
         TdxModuleIdentity {
             id: "TDX_03",
             module: TDX_MODULE,
-            tcb_levels: first_release.into_iter().collect(),
+            tcb_levels: levels(TDX_03_SVN_AT_16),
         },
         TdxModuleIdentity {
             id: "TDX_01",
             module: TDX_MODULE,
-            tcb_levels: events.iter().enumerate().map(level).collect(),
+            tcb_levels: levels(module_svn),
         },
     ]
 }
@@ -313,6 +329,10 @@ const COMPONENTS: usize = 16;
 /// The index of the component that tells hyper-threading, in the families that need hardening.
 pub(crate) const HYPER_THREADING: usize = 5;
 
+/// The major version of `TDX_01`.
+const TDX_MODULE_1_5: u8 = 1;
+/// The SVN of `TDX_03` as of evaluation number 16; each event raises it by one.
+const TDX_03_SVN_AT_16: u32 = 3;
 /// The signer of every Intel TDX module is the all-zero one: "Intel" (vectors/intel/tcbinfo/tdx-v3-*).
 const TDX_MODULE: TdxModule = TdxModule {
     mrsigner: concat!(

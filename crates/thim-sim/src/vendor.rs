@@ -16,6 +16,7 @@ use crate::pck::{self, PckAnswer, PckFailure};
 use crate::pck_paths::PckRequest;
 use crate::pki::{self, Chain, Pki};
 use crate::population::Population;
+use crate::quote::{self, QuoteSpec};
 use crate::tcb_info::{TcbInfo, Tee};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -194,6 +195,12 @@ impl Vendor {
     /// The serial numbers of all of a platform's PCK certificates.
     pub(crate) fn pck_serials(&mut self, index: usize) -> Result<Vec<Vec<u8>>, SimError> {
         pck::serials(self.population.machine_mut(index), &self.pki)
+    }
+
+    /// A quote of a platform.
+    pub(crate) fn quote(&mut self, index: usize, spec: &QuoteSpec) -> Result<Vec<u8>, SimError> {
+        let events = self.numbers.all();
+        quote::quote(&mut self.population, &self.pki, &events, index, spec)
     }
 
     /// Signs everything that was signed before again, dated now.

@@ -111,6 +111,7 @@ pub use keys::RsaBits;
 pub use management::{CrlStatus, KdsManagement, KdsStatus, ProductStatus};
 pub use product::{AmdCa, AmdProduct};
 pub use rate::{RateLimits, RateRule, Violation};
+pub(crate) use report::hex;
 pub use report::{ReportSpec, ReportVersion};
 pub use tcb::SimTcb;
 

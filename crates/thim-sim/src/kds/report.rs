@@ -158,7 +158,9 @@ impl TryFrom<u32> for ReportVersion {
 }
 
 /// Fewer bytes than there is room for are followed by zeros.
-fn hex<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+pub(crate) fn hex<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
     let text = String::deserialize(deserializer)?;
     let unfit = |error: DecodeError| serde::de::Error::custom(error);
     let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(unfit)?;

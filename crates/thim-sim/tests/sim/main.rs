@@ -17,4 +17,8 @@ mod pck_faults;
 mod pcs;
 mod platforms;
 mod proof;
+mod quote_levels;
+mod quote_proof;
+mod quote_requests;
+mod quotes;
 mod registration;

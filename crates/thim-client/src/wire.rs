@@ -3,6 +3,7 @@
 
 mod certification;
 mod chips;
+mod explanation;
 mod platforms;
 mod tokens;
 
@@ -12,6 +13,10 @@ pub use certification::{DEFAULT_CACHE_SECONDS, ThimCertification};
 pub use chips::{
     ChipCertificate, ChipRecord, ChipSummary, NewChip, PrewarmReport, PrewarmRequest,
     RegisterChips, RegisteredChip,
+};
+pub use explanation::{
+    CollateralUsed, EnclaveFacts, FindingRecord, QuoteComparison, QuoteExplanation, QuoteFacts,
+    ShortComponent, ShortfallRecord, ShortfallTarget, SupplementalRecord, TrustDomainFacts,
 };
 pub use platforms::{
     Diagnosis, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,

@@ -375,6 +375,14 @@ fn one_thing_wrong_is_one_finding() {
         amiss(&|c| c.chain = theirs()),
         ["chain", "endorsement", "revocation?"]
     );
+    // The chip's own key and everything else as it should be, under roots of the same names.
+    let mut whole = IMPOSTOR.vcek(&Stated::milan("Milan-B0"));
+    whole.spki = MILAN.chip.spki();
+    let whole = Endorsement::from_der(&whole.signed(&IMPOSTOR.ask_key)).expect("a VCEK");
+    assert_eq!(
+        amiss(&|c| (c.chain, c.endorsement) = (theirs(), whole.clone())),
+        ["chain", "revocation?"]
+    );
     let turin = || TURIN.parsed(EndorsementKind::Vcek);
     assert_eq!(
         amiss(&|c| c.chain = turin()),

@@ -7,22 +7,26 @@
 //! signature covers, about the collateral and the times, and about a share of the rest.
 
 mod bundles;
+mod evidence_pki;
 mod genuine;
 mod oracle;
+mod pki;
 mod quote_layout;
 mod quote_mutants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bundles::{Bundle, bundles, collateral};
+use evidence_pki::faults::all as faults;
+use evidence_pki::{Body, Recipe, Vendor};
 use genuine::vectors;
 use oracle::Answer;
 use quote_mutants::{Maker, Pool, Seeded};
 use serde_json::Value;
 use thim_verify::{
-    Certificate, CertificationKind, CollateralPart, ConvergedStatus, QuoteCollateral,
-    QuoteFindings, QuotePolicy, QuoteRelaxation, QuoteVerifier, UnixTime, Verdict, appraise_quote,
-    parse_quote,
+    Certificate, CertificationKind, CollateralPart, ConvergedStatus, QuoteBody, QuoteCheck,
+    QuoteCollateral, QuoteFindings, QuotePolicy, QuoteRelaxation, QuoteVerifier, Tee, UnixTime,
+    Verdict, appraise_quote, parse_quote,
 };
 
 /// Evidence as both verifiers get it.
@@ -61,6 +65,22 @@ fn ours_alone(
 ) -> Option<&'static str> {
     let quote = findings.quote();
     let chain = findings.pck_chain().expect("a chain");
+    if why.contains("SGX TEE quote must have version 3") {
+        return (quote.tee() == Tee::Sgx && quote.version() > 3).then_some("sgx-versions-4-and-5");
+    }
+    if why.contains("Invalid QE auth data length") {
+        let facts = findings.facts(QuoteCheck::QeReportData);
+        return facts
+            .iter()
+            .any(|fact| fact.value != "32")
+            .then_some("auth-data-length");
+    }
+    if why.contains("SERVTD_EXT is enabled") {
+        let QuoteBody::Td(report) = quote.body() else {
+            return None;
+        };
+        return (report.td_attributes.0 >> 17 & 1 == 1).then_some("servtd-ext");
+    }
     if why.contains("missing field `sgxtcbcomponents`") {
         let version = findings.collateral().tcb_info()?.version;
         return (version == 2).then_some("tcb-info-v2");
@@ -122,6 +142,22 @@ fn theirs_alone(evidence: &Evidence<'_>, refusal: &[String]) -> Option<&'static 
     let chains = chains.map(|text| text.expect("a text").as_bytes());
     if chains.chain([evidence.quote]).any(unreadable) {
         return Some("unreadable-certificate");
+    }
+    // Without what it rests on there is no status, which says nothing new.
+    let own = refusal
+        .iter()
+        .filter(|why| !why.starts_with("status: there is none"));
+    if let [only] = own.collect::<Vec<_>>()[..] {
+        let classes = [
+            ("td-attributes: ", "td-attributes-18-to-22"),
+            ("platform: the TCB info is of PCE id", "pce-id"),
+            ("pck-chain-validity: Intel SGX Root CA ", "root-dates"),
+            ("service-td: ", "service-domain-of-the-extension"),
+        ];
+        let mut classes = classes.iter();
+        if let Some((_, class)) = classes.find(|(start, _)| only.starts_with(start)) {
+            return Some(class);
+        }
     }
     let lists = [
         "root-crl-validity: issued at ",
@@ -194,6 +230,48 @@ impl Tally {
         self
     }
 
+    /// Evidence of our own vendor: the good, each fault, and what no recorded quote has.
+    fn made(&mut self) {
+        let vendor = Vendor::new();
+        let mut recipes = Vec::new();
+        for (version, body) in Body::ALL {
+            let good = Recipe::good(version, body);
+            let mut longer = good.clone();
+            longer.auth_data = vec![7; 48];
+            recipes.push((format!("good, {version} {body:?}"), good.clone()));
+            recipes.push((format!("48 bytes hashed, {version} {body:?}"), longer));
+            for bit in (0..64).filter(|_| body != Body::Sgx) {
+                let mut recipe = good.clone();
+                recipe.report[120 + bit / 8] ^= 1 << (bit % 8);
+                recipes.push((format!("attribute {bit}, {version} {body:?}"), recipe));
+            }
+        }
+        for fault in faults() {
+            for (version, body) in fault.on {
+                let mut recipe = Recipe::good(*version, *body);
+                (fault.spoil)(&mut recipe);
+                recipes.push((format!("{}, {version} {body:?}", fault.name), recipe));
+            }
+        }
+        let issuers = vendor.issuers();
+        let root = issuers.anchors().roots()[0].der().to_vec();
+        let verifier = QuoteVerifier::new(issuers, 0);
+        for (name, recipe) in &recipes {
+            let made = vendor.make(recipe);
+            let own = collateral(&made.fields, verifier.issuers());
+            let evidence = Evidence {
+                quote: &made.quote,
+                fields: &made.fields,
+                collateral: &own,
+                now: Recipe::now(),
+            };
+            self.judge(&verifier, &evidence, name, true, || {
+                let fields = oracle::collateral(&made.fields)?;
+                oracle::verify(&root, &made.quote, &fields, Recipe::now())
+            });
+        }
+    }
+
     /// One bundle and its mutants.
     fn bundle(&mut self, all: &[Bundle], at: usize, pool: &Pool) {
         let bundle = &all[at];
@@ -260,6 +338,8 @@ fn rows() -> BTreeSet<String> {
 
 #[test]
 fn every_difference_has_a_row_and_every_row_is_shown() {
+    let mut made = Tally::default();
+    made.made();
     let Some(intel) = vectors() else { return };
     let all = bundles(&intel);
     let pool = Pool::read(&intel);
@@ -282,6 +362,7 @@ fn every_difference_has_a_row_and_every_row_is_shown() {
             .map(|worker| worker.join().expect("a tally"));
         done.fold(Tally::default(), Tally::add)
     });
+    let tally = tally.add(made);
     println!(
         "{} judged, {} asked, {} accepted by both",
         tally.judged, tally.asked, tally.both_accept

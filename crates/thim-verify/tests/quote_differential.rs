@@ -340,6 +340,8 @@ fn rows() -> BTreeSet<String> {
 fn every_difference_has_a_row_and_every_row_is_shown() {
     let mut made = Tally::default();
     made.made();
+    let found: BTreeSet<String> = made.differences.keys().cloned().collect();
+    assert!(found.is_subset(&rows()), "{found:?}");
     let Some(intel) = vectors() else { return };
     let all = bundles(&intel);
     let pool = Pool::read(&intel);

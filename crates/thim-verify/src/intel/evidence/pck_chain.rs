@@ -97,9 +97,9 @@ impl PckChain {
         let chain = Self::signed(pck, &certificates, false, issuers)?;
         if !chain.origin.authority_embedded {
             // A known authority stands for one that is missing, not for one that was altered.
-            let name = chain.authority.subject_cn();
-            let mut namesakes = certificates.iter().filter(|one| one.subject_cn() == name);
-            let altered = namesakes.find_map(|one| issuers.root_key_of(one).err());
+            let leaf = chain.leaf.certificate();
+            let mut others = certificates.iter().filter(|one| *one != leaf);
+            let altered = others.find_map(|one| issuers.root_key_of(one).err());
             if let Some(error) = altered.or(unreadable) {
                 return Err(error);
             }

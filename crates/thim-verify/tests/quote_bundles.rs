@@ -58,6 +58,73 @@ fn flaws(findings: &QuoteFindings<'_>) -> Vec<&'static str> {
     flaws.map(|finding| finding.check.name()).collect()
 }
 
+/// One row of `docs/quote-bundles.md`.
+fn row(bundle: &Bundle) -> String {
+    let quote = parse_quote(&bundle.quote).expect("a quote");
+    let issuers = bundle.issuers();
+    let collateral = bundle.collateral(&issuers);
+    let verifier = QuoteVerifier::new(issuers, 0);
+    let findings = verifier.verify(&quote, None, &collateral, bundle.time());
+    let text = |name: &str| bundle.expected[name].as_str().expect("a text");
+    let (trusted, status) = intels(text("oracle_intel_qvl_cpp"));
+    let name = |status: Option<ConvergedStatus>| status.map_or("none", ConvergedStatus::name);
+    let untrusted = if trusted { "" } else { ", chain untrusted" };
+    let evaluation = findings.evaluation().expect("an evaluation");
+    let mut ours: Vec<String> = evaluation
+        .advisory_ids()
+        .iter()
+        .map(|id| id.as_str().to_owned())
+        .collect();
+    ours.sort();
+    let count = ours.len();
+    let (theirs, advisories) = match dcap_qvl(text("oracle_dcap_qvl_0_7_1")) {
+        Ok((status, expected)) if expected == ours => (status, format!("{count}, equal")),
+        Ok((status, expected)) => (status, format!("{count}, not {}", expected.len())),
+        Err(why) => {
+            let short = why.split([':', '(']).next().unwrap_or_default().trim();
+            (format!("refuses: {short}"), count.to_string())
+        }
+    };
+    let flaws = flaws(&findings).join(", ");
+    let flaws = if flaws.is_empty() { "none" } else { &flaws };
+    format!(
+        "| {} | {} | {}{untrusted} | {theirs} | {} | {advisories} | {flaws} |\n",
+        bundle.name,
+        bundle.time(),
+        name(status),
+        name(findings.status()),
+    )
+}
+
+/// Made anew with `THIM_REWRITE_DOCS=1 cargo test -p thim-verify --test quote_bundles`.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a test of the world may read it")]
+fn the_table_in_the_documentation_is_what_is_found() {
+    let Some(intel) = vectors() else { return };
+    let rows: String = bundles(&intel).iter().map(row).collect();
+    let table = format!("{ABOUT_THE_TABLE}{rows}");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/quote-bundles.md");
+    if std::env::var_os("THIM_REWRITE_DOCS").is_some() {
+        std::fs::write(file, &table).expect(file);
+    }
+    let written = std::fs::read_to_string(file).expect(file);
+    assert_eq!(written, table, "write it anew with THIM_REWRITE_DOCS=1");
+}
+
+const ABOUT_THE_TABLE: &str = "\
+# The recorded bundles, by three verifiers
+
+51 bundles of a genuine quote and genuine collateral, each judged at its recorded time. Intel is the C++ library of DCAP, dcap-qvl the crate
+(0.7.1): their answers were recorded with the bundles. THIM's are of this code: `crates/thim-verify/tests/quote_bundles.rs` makes the table and
+fails when the file says something else; `THIM_REWRITE_DOCS=1` makes it write the file anew. \"Chain untrusted\" is Intel's answer to a root of 2018 with
+today's key, which it compares by bytes. dcap-qvl refuses outright what THIM tells as a finding beside the status, and TCB info of version 2.
+Advisories: how many THIM names, and whether they are those of dcap-qvl where that evaluated. The last column are the checks that did not pass.
+Other differences are in [verifier-differences.md](verifier-differences.md).
+
+| bundle | time | Intel | dcap-qvl | THIM | advisories | not passed |
+|---|---|---|---|---|---|---|
+";
+
 #[test]
 fn status_and_advisories_are_those_of_the_others() {
     let Some(intel) = vectors() else { return };

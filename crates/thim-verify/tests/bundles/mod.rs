@@ -72,11 +72,18 @@ pub fn collateral(fields: &Value, issuers: &Issuers) -> QuoteCollateral {
             let chain = Certificate::from_pem_bundle(chain.as_bytes())?;
             verify(parsed, &chain, issuers, None, UnixTime::MAX)
         });
-        match verified {
-            Ok(artefact) => {
-                assert_eq!(collateral.insert(artefact), Ok(part));
+        let placed = verified.and_then(|artefact| {
+            // An artefact of another kind goes to another place, and is none of this one.
+            let mut apart = QuoteCollateral::new();
+            match apart.insert(artefact.clone())? {
+                found if found == part => collateral.insert(artefact),
+                found => Err(Error::Unsupported {
+                    what: format!("{} as {}", found.name(), part.name()),
+                }),
             }
-            Err(error) => collateral.set_absent(part, Absent::Broken(error)),
+        });
+        if let Err(error) = placed {
+            collateral.set_absent(part, Absent::Broken(error));
         }
     };
     let crl = |name: &str| {

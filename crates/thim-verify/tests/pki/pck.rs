@@ -105,8 +105,19 @@ pub fn leaf_profile() -> Profile<'static> {
     }
 }
 
-/// DER of a certificate with this SGX extension, or none.
+/// DER of a certificate with this SGX extension, or none, for a key that nobody needs.
 pub fn leaf_with(
+    profile: &Profile<'_>,
+    extension: Option<Vec<u8>>,
+    issuer_cn: &str,
+    issuer_key: &KeyPair,
+) -> Vec<u8> {
+    leaf_for(&key(), profile, extension, issuer_cn, issuer_key)
+}
+
+/// As [`leaf_with`], for a key.
+pub fn leaf_for(
+    key: &KeyPair,
     profile: &Profile<'_>,
     extension: Option<Vec<u8>>,
     issuer_cn: &str,
@@ -119,7 +130,7 @@ pub fn leaf_with(
         .collect();
     let issuer_params = self::params(&self::profile(issuer_cn, true));
     params
-        .signed_by(&key(), &Issuer::from_params(&issuer_params, issuer_key))
+        .signed_by(key, &Issuer::from_params(&issuer_params, issuer_key))
         .expect("a certificate")
         .der()
         .to_vec()

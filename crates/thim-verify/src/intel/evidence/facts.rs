@@ -75,9 +75,18 @@ impl QuoteFindings<'_> {
             QuoteCheck::SeptVeDisable | QuoteCheck::Migratable => self.of_td(attributes),
             QuoteCheck::ServiceTd => self.of_td(|report| {
                 let measurement = report.mr_service_td.iter();
-                measurement
+                let mut facts: Vec<Fact> = measurement
                     .map(|one| fact("mrservicetd", HEXLOWER.encode(one)))
-                    .collect()
+                    .collect();
+                if let Some(extension) = &report.extension {
+                    let (initial, current) = (
+                        &extension.initial_service_td_hash,
+                        &extension.current_service_td_hash,
+                    );
+                    facts.push(fact("initial-service-td-hash", HEXLOWER.encode(initial)));
+                    facts.push(fact("current-service-td-hash", HEXLOWER.encode(current)));
+                }
+                facts
             }),
             QuoteCheck::TrailingBytes => vec![fact("bytes", self.quote.trailing_bytes())],
         }

@@ -62,7 +62,7 @@ pub enum QuoteCheck {
     TcbLevel,
     /// The host may not debug the enclave or domain.
     Debug,
-    /// No other bit of the domain's attributes opens it. Trust domains alone have it, as all below but the last.
+    /// No other bit of the domain's attributes opens it, and none is unknown. Trust domains alone have it, as all below but the last.
     TdAttributes,
     /// Pages that the host takes away stop the domain.
     SeptVeDisable,

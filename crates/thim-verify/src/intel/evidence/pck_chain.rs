@@ -61,20 +61,29 @@ impl PckChain {
     /// From the text that a quote embeds (PEM, or one certificate in DER).
     ///
     /// # Errors
-    /// [`Error::Format`] for a text without exactly one PCK certificate; those of parsing and of the signatures.
+    /// [`Error::Format`] for a text without exactly one PCK certificate; those of parsing and of the signatures, also
+    /// about an authority that was altered where a known one would do.
     pub(super) fn embedded(text: &[u8], issuers: &Issuers) -> Result<Self, Error> {
         let blocks = if text.first() == Some(&DER_SEQUENCE) {
             vec![text.to_vec()]
         } else {
             pem_blocks(text, "CERTIFICATE", MAX_CERTIFICATES)?
         };
-        let certificates = blocks
-            .iter()
-            .map(|der| known_or_parsed(der, issuers))
-            .collect::<Result<Vec<_>, _>>()?;
+        // One genuine quote embeds a root that is no certificate any more: nothing hangs from it, the pinned one stands
+        // for it. What cannot be read is told where something is missing.
+        let (mut certificates, mut unreadable) = (Vec::new(), None);
+        for der in &blocks {
+            match known_or_parsed(der, issuers) {
+                Ok(certificate) => certificates.push(certificate),
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
+        }
         let is_leaf = |certificate: &&Certificate| certificate.subject_cn() == PCK_CN;
         let mut leaves = certificates.iter().filter(is_leaf);
         let (Some(leaf), None) = (leaves.next(), leaves.next()) else {
+            if let Some(error) = unreadable {
+                return Err(error);
+            }
             let found = certificates.iter().filter(is_leaf).count();
             return Err(Error::format(
                 "PCK certificate chain",
@@ -85,7 +94,17 @@ impl PckChain {
             ));
         };
         let pck = PckCertificate::from_certificate(leaf.clone())?;
-        Self::signed(pck, &certificates, false, issuers)
+        let chain = Self::signed(pck, &certificates, false, issuers)?;
+        if !chain.origin.authority_embedded {
+            // A known authority stands for one that is missing, not for one that was altered.
+            let leaf = chain.leaf.certificate();
+            let mut others = certificates.iter().filter(|one| *one != leaf);
+            let altered = others.find_map(|one| issuers.root_key_of(one).err());
+            if let Some(error) = altered.or(unreadable) {
+                return Err(error);
+            }
+        }
+        Ok(chain)
     }
 
     /// Of a certificate that the caller gives.

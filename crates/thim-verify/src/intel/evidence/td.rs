@@ -57,9 +57,16 @@ pub(super) fn tdx_module(report: &TdReport, evaluation: Option<&TcbEvaluation<'_
 pub(super) fn policy(report: &TdReport) -> impl Iterator<Item = (QuoteCheck, Outcome)> {
     let attributes = report.td_attributes;
     let service = report.mr_service_td.map(|measurement| {
+        // MRSERVICETD is of the launch; the extended layout alone tells what was bound since.
+        let hashes = report.extension.iter().flat_map(|extension| {
+            [
+                extension.initial_service_td_hash,
+                extension.current_service_td_hash,
+            ]
+        });
         (
             QuoteCheck::ServiceTd,
-            measurement != [0; 48],
+            hashes.chain([measurement]).any(|one| one != [0; 48]),
             "a service domain is bound to it, which can act on it",
         )
     });
@@ -71,8 +78,8 @@ pub(super) fn policy(report: &TdReport) -> impl Iterator<Item = (QuoteCheck, Out
         ),
         (
             QuoteCheck::TdAttributes,
-            attributes.untrusted() != 0,
-            "the domain's attributes let the host profile it or debug its migration",
+            attributes.untrusted() != 0 || attributes.unknown() != 0,
+            "the domain's attributes let the host profile it or debug its migration, or mean something unknown",
         ),
         (
             QuoteCheck::SeptVeDisable,

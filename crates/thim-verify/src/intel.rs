@@ -9,6 +9,7 @@ mod components;
 mod convergence;
 pub(crate) mod crl;
 pub(crate) mod enclave_identity;
+mod evaluation;
 pub(crate) mod evaluation_numbers;
 mod evidence;
 mod levels;
@@ -31,15 +32,14 @@ pub use components::ComponentSvn;
 pub use convergence::ConvergedStatus;
 pub use crl::{Crl, RevokedEntry};
 pub use enclave_identity::EnclaveIdentity;
+pub use evaluation::{NotSupported, QeFinding, TcbEvaluation};
 pub use evaluation_numbers::{EvaluationEntry, EvaluationNumbers};
 pub use evidence::{
     Absent, CollateralPart, PckChain, PckChainOrigin, QuoteAppraisal, QuoteCheck, QuoteCollateral,
     QuoteConcern, QuoteFinding, QuoteFindings, QuotePolicy, QuoteRelaxation, QuoteVerifier,
     QuoteWeighed, SupplementalData, appraise_quote,
 };
-pub use levels::{
-    NotSupported, PlatformTcb, QeFinding, TcbEngine, TcbEvaluation, TcbSubject, TeeTcbSvn,
-};
+pub use levels::{PlatformTcb, TcbEngine, TcbSubject, TeeTcbSvn};
 pub use pck::PckCertificate;
 pub use pck_list::{Listed, PckList, PckListEntry, parse_pck_list};
 pub use quote::{

@@ -78,19 +78,13 @@ fn reaches(level: &TcbLevel, subject: &TcbSubject, tdx: bool) -> bool {
     if subject.platform.pce_svn.0 < pce_svn {
         return false;
     }
-    for at in 0..16 {
-        if subject.platform.components[at] < sgx_need[at] {
-            return false;
-        }
+    let lower = |have: [u8; 16], need: &[u8], from: usize| (from..16).any(|at| have[at] < need[at]);
+    if lower(subject.platform.components, &sgx_need, 0) {
+        return false;
     }
     if tdx {
         let have = subject.tee_tcb_svn.expect("given").0;
-        for at in 0..16 {
-            let skipped = have[1] > 0 && at < 2;
-            if !skipped && have[at] < tdx_need[at] {
-                return false;
-            }
-        }
+        return !lower(have, &tdx_need, if have[1] > 0 { 2 } else { 0 });
     }
     true
 }

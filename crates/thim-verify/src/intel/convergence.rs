@@ -213,13 +213,12 @@ pub(super) fn relaunch(
     qe: Option<TcbStatus>,
     current: TeeTcbSvn,
 ) -> Relaunch {
-    let qe = qe.map(Wants::from).unwrap_or_default();
-    let sgx = Wants::from(sgx);
-    let arises = !(qe.update || qe.revoked)
-        && !(sgx.update || sgx.revoked)
-        && tdx.update
-        && !tdx.revoked
-        && module == Some(TcbStatus::OutOfDate);
+    let bad = |status: TcbStatus| {
+        let wants = Wants::from(status);
+        wants.update || wants.revoked
+    };
+    let launch_outdated = tdx.update && !tdx.revoked && module == Some(TcbStatus::OutOfDate);
+    let arises = launch_outdated && !bad(sgx) && !qe.is_some_and(bad);
     if !arises {
         return Relaunch::No;
     }

@@ -5,9 +5,10 @@ use proptest::prelude::*;
 use super::super::made_levels::{
     advised, identity, info, qe, sgx_level, sixteen, subject, tdx_level, tdx_subject,
 };
+use super::super::tcb_level::TcbStatus as T;
 use super::ConvergedStatus as S;
-use super::TcbStatus as T;
 use super::*;
+use crate::UnixTime;
 
 fn evaluated(info: &TcbInfo, subject: &TcbSubject) -> (Option<S>, Option<NotSupported>) {
     let evaluation = TcbEngine::new(info, None).evaluate(subject);
@@ -110,6 +111,17 @@ fn components_0_and_1_count_for_major_version_0_only() {
     let evaluation = TcbEngine::new(&info, None).evaluate(&tdx_subject(&[5], &[5, 0, 4], 10));
     assert_eq!(evaluation.module().status(), None);
     assert_eq!(signer(evaluation.module()), Some([0; 48]));
+    // Neither does component 1, which is the major version.
+    let mut second = tdx_info();
+    for level in &mut second.levels {
+        level.tdx_components.as_mut().expect("TDX")[1].svn = 9;
+    }
+    assert_eq!(
+        evaluated(&second, &tdx_subject(&[5], &[6, 1, 4], 10)),
+        is(S::UpToDate)
+    );
+    let version_0 = evaluated(&second, &tdx_subject(&[5], &[6, 0, 4], 10));
+    assert_eq!(version_0, refused(NotSupported::NoTdxLevel));
     // Component 2 counts for all.
     assert_eq!(
         evaluated(&info, &tdx_subject(&[5], &[3, 3, 3], 10)),
@@ -266,6 +278,11 @@ fn relaunch_and_its_near_misses() {
     assert_eq!(advice(&info, old, Some([6, 1, 4]), 5), is(S::Revoked));
     assert_eq!(
         advice(&info, old, Some([6, 1, 4]), 3),
+        refused(NotSupported::NoQeLevel)
+    );
+    // Then the quoting enclave is the reason, not the module that runs now.
+    assert_eq!(
+        advice(&info, old, Some([6, 2, 4]), 3),
         refused(NotSupported::NoQeLevel)
     );
     // Out of date without the module being so: of major version 0, and by microcode.

@@ -118,8 +118,7 @@ impl Certificate {
     /// [`Error::TooMany`] beyond 16 blocks, [`Error::TooLarge`] beyond 1 MiB, [`Error::Format`] for a block that
     /// does not end or is not Base64, and whatever [`Certificate::from_der`] says of a block.
     pub fn from_pem_bundle(text: &[u8]) -> Result<Vec<Self>, Error> {
-        within("certificate bundle", MAX_BUNDLE_BYTES, text.len())?;
-        let blocks = pem_blocks(text, CERTIFICATE_LABEL, MAX_BUNDLE_CERTIFICATES)?;
+        let blocks = bundle_blocks(text)?;
         blocks.iter().map(|der| Self::from_der(der)).collect()
     }
 
@@ -416,6 +415,12 @@ impl Usage {
         }
         Ok(usage)
     }
+}
+
+/// The DER of each certificate of a bundle.
+pub(crate) fn bundle_blocks(text: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    within("certificate bundle", MAX_BUNDLE_BYTES, text.len())?;
+    pem_blocks(text, CERTIFICATE_LABEL, MAX_BUNDLE_CERTIFICATES)
 }
 
 fn validity(tbs: &mut SliceReader<'_>) -> der::Result<(UnixTime, UnixTime)> {

@@ -70,7 +70,7 @@ impl PckChain {
         };
         let certificates = blocks
             .iter()
-            .map(|der| known_or_parsed(der, issuers))
+            .map(|der| issuers.known_or_parsed(der))
             .collect::<Result<Vec<_>, _>>()?;
         let is_leaf = |certificate: &&Certificate| certificate.subject_cn() == PCK_CN;
         let mut leaves = certificates.iter().filter(is_leaf);
@@ -122,15 +122,6 @@ impl PckChain {
             root,
         })
     }
-}
-
-/// Most quotes embed authorities that are known; those need not be parsed again.
-fn known_or_parsed(der: &[u8], issuers: &Issuers) -> Result<Certificate, Error> {
-    let roots = issuers.anchors().roots().iter();
-    roots
-        .chain(issuers.iter())
-        .find(|known| known.der() == der)
-        .map_or_else(|| Certificate::from_der(der), |known| Ok(known.clone()))
 }
 
 /// A chain has three.

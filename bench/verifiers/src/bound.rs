@@ -69,7 +69,7 @@ pub fn measured(checks: &[Check]) -> Duration {
     start.elapsed()
 }
 
-/// `5, 2 of them by fresh keys`.
+/// `7 P-256, 2 by fresh keys`.
 pub fn described(checks: &[Check], curve: &str) -> String {
     let fresh = checks
         .iter()
@@ -77,6 +77,7 @@ pub fn described(checks: &[Check], curve: &str) -> String {
         .count();
     match fresh {
         0 => format!("{} {curve}", checks.len()),
+        1 => format!("{} {curve}, 1 by a fresh key", checks.len()),
         fresh => format!("{} {curve}, {fresh} by fresh keys", checks.len()),
     }
 }

@@ -265,7 +265,9 @@ impl Bundle {
 fn collateral(fields: &QuoteCollateralV3, issuers: &Issuers) -> QuoteCollateral {
     let mut collateral = QuoteCollateral::new();
     let mut add = |parsed: Unverified, chain: &str| {
-        let chain = Certificate::from_pem_bundle(chain.as_bytes()).expect("certificates");
+        let chain = issuers
+            .read_pem_bundle(chain.as_bytes())
+            .expect("certificates");
         let artefact: Verified<Artefact> =
             verify(parsed, &chain, issuers, None, UnixTime::MAX).expect("genuine");
         collateral.insert(artefact).expect("collateral");

@@ -26,8 +26,10 @@ pub struct Certificate(Arc<Fields>);
 
 struct Fields {
     der: Bytes,
-    digest: Digest,
-    spki_digest: Digest,
+    /// Made when somebody asks: nobody does of a leaf inside a quote.
+    digest: OnceLock<Digest>,
+    spki: Bytes,
+    spki_digest: OnceLock<Digest>,
     verifier: Verifier,
     tbs: Bytes,
     signature: Bytes,
@@ -96,8 +98,9 @@ impl Certificate {
         let verifier = Verifier::new(public_key, usage.ca)?;
 
         Ok(Self(Arc::new(Fields {
-            digest: Digest::of(&der),
-            spki_digest: Digest::of(spki.raw),
+            digest: OnceLock::new(),
+            spki: der.slice_ref(spki.raw),
+            spki_digest: OnceLock::new(),
             verifier,
             tbs: der.slice_ref(signed.tbs.raw),
             signature: Bytes::copy_from_slice(signed.signature),
@@ -129,12 +132,13 @@ impl Certificate {
 
     /// SHA-256 of the DER.
     pub fn digest(&self) -> Digest {
-        self.0.digest
+        *self.0.digest.get_or_init(|| Digest::of(&self.0.der))
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo, DER: what a trust anchor pins.
     pub fn spki_digest(&self) -> Digest {
-        self.0.spki_digest
+        let digest = &self.0.spki_digest;
+        *digest.get_or_init(|| Digest::of(&self.0.spki))
     }
 
     /// The P-256 public key: 65 bytes, `04 || X || Y`, big endian.

@@ -5,6 +5,7 @@
 mod agent;
 mod amd;
 mod platform_bodies;
+mod quote;
 mod verify_report;
 
 use std::sync::LazyLock;
@@ -20,6 +21,7 @@ use thim_verify::{
 pub use agent::agent_files;
 pub use amd::{amd_certificate, amd_intake, snp_report};
 pub use platform_bodies::platform_bodies;
+pub use quote::{certification_data, quote};
 pub use verify_report::{report_collateral, report_file};
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| Issuers::new(TrustAnchors::intel()));

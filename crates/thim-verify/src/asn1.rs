@@ -3,9 +3,8 @@
 //! Signatures, key pins and names are judged over received bytes, so nothing here decodes a structure only to
 //! encode it again. Primitive types, lengths and tags are the `der` crate's; the structures are those of RFC 5280.
 
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
-use der::{Decode, Reader, SliceReader, Tag, TagNumber, Tagged};
-use jiff::civil::DateTime;
+use der::asn1::{BitStringRef, ObjectIdentifier, UintRef};
+use der::{Decode, Encode, Header, Reader, SliceReader, Tag, TagNumber};
 use x509_cert::time::Time;
 
 use crate::error::within;
@@ -24,12 +23,18 @@ pub(crate) struct Element<'a> {
 impl<'a> Element<'a> {
     /// Reads the next element whatever it is.
     pub(crate) fn read(reader: &mut SliceReader<'a>) -> der::Result<Self> {
-        let raw = reader.tlv_bytes()?;
-        let any = AnyRef::from_der(raw)?;
+        // Decoded once: reading a whole element and then taking it apart decodes each header twice.
+        let header = Header::peek(reader)?;
+        let header_bytes = header.encoded_len()?;
+        let raw = reader.read_slice((header_bytes + header.length())?)?;
+        let value = usize::try_from(header_bytes)
+            .ok()
+            .and_then(|start| raw.get(start..))
+            .unwrap_or_default();
         Ok(Self {
-            tag: any.tag(),
+            tag: header.tag(),
             raw,
-            value: any.value(),
+            value,
         })
     }
 
@@ -211,19 +216,10 @@ impl Eq for Name {}
 
 /// Reads `Time ::= CHOICE { UTCTime, GeneralizedTime }`.
 pub(crate) fn time(reader: &mut SliceReader<'_>) -> der::Result<UnixTime> {
-    let t = Time::decode(reader)?.to_date_time();
-    let small = |n: u8| i8::try_from(n).unwrap_or(i8::MAX);
-    DateTime::new(
-        i16::try_from(t.year()).unwrap_or(i16::MAX),
-        small(t.month()),
-        small(t.day()),
-        small(t.hour()),
-        small(t.minutes()),
-        small(t.seconds()),
-        0,
-    )
-    .map(UnixTime::from_civil)
-    .map_err(|_| Tag::GeneralizedTime.value_error().into())
+    let since_1970 = Time::decode(reader)?.to_unix_duration().as_secs();
+    i64::try_from(since_1970)
+        .map(UnixTime::from_secs)
+        .map_err(|_| Tag::GeneralizedTime.value_error().into())
 }
 
 /// Reads a serial number: positive, minimal (leading zero octets stripped), at most [`MAX_SERIAL_BYTES`].

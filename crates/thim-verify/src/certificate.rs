@@ -26,8 +26,10 @@ pub struct Certificate(Arc<Fields>);
 
 struct Fields {
     der: Bytes,
-    digest: Digest,
-    spki_digest: Digest,
+    /// Made when somebody asks: nobody does of a leaf inside a quote.
+    digest: OnceLock<Digest>,
+    spki: Bytes,
+    spki_digest: OnceLock<Digest>,
     verifier: Verifier,
     tbs: Bytes,
     signature: Bytes,
@@ -96,8 +98,9 @@ impl Certificate {
         let verifier = Verifier::new(public_key, usage.ca)?;
 
         Ok(Self(Arc::new(Fields {
-            digest: Digest::of(&der),
-            spki_digest: Digest::of(spki.raw),
+            digest: OnceLock::new(),
+            spki: der.slice_ref(spki.raw),
+            spki_digest: OnceLock::new(),
             verifier,
             tbs: der.slice_ref(signed.tbs.raw),
             signature: Bytes::copy_from_slice(signed.signature),
@@ -118,8 +121,7 @@ impl Certificate {
     /// [`Error::TooMany`] beyond 16 blocks, [`Error::TooLarge`] beyond 1 MiB, [`Error::Format`] for a block that
     /// does not end or is not Base64, and whatever [`Certificate::from_der`] says of a block.
     pub fn from_pem_bundle(text: &[u8]) -> Result<Vec<Self>, Error> {
-        within("certificate bundle", MAX_BUNDLE_BYTES, text.len())?;
-        let blocks = pem_blocks(text, CERTIFICATE_LABEL, MAX_BUNDLE_CERTIFICATES)?;
+        let blocks = bundle_blocks(text)?;
         blocks.iter().map(|der| Self::from_der(der)).collect()
     }
 
@@ -130,12 +132,13 @@ impl Certificate {
 
     /// SHA-256 of the DER.
     pub fn digest(&self) -> Digest {
-        self.0.digest
+        *self.0.digest.get_or_init(|| Digest::of(&self.0.der))
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo, DER: what a trust anchor pins.
     pub fn spki_digest(&self) -> Digest {
-        self.0.spki_digest
+        let digest = &self.0.spki_digest;
+        *digest.get_or_init(|| Digest::of(&self.0.spki))
     }
 
     /// The P-256 public key: 65 bytes, `04 || X || Y`, big endian.
@@ -416,6 +419,12 @@ impl Usage {
         }
         Ok(usage)
     }
+}
+
+/// The DER of each certificate of a bundle.
+pub(crate) fn bundle_blocks(text: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    within("certificate bundle", MAX_BUNDLE_BYTES, text.len())?;
+    pem_blocks(text, CERTIFICATE_LABEL, MAX_BUNDLE_CERTIFICATES)
 }
 
 fn validity(tbs: &mut SliceReader<'_>) -> der::Result<(UnixTime, UnixTime)> {

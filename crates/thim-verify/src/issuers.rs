@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use crate::certificate::bundle_blocks;
 use crate::error::excerpt;
 use crate::ids::{PLATFORM_CA_CN, PROCESSOR_CA_CN, TCB_SIGNING_CN};
 use crate::{Certificate, Digest, Error, TrustAnchors, well_known_issuers};
@@ -66,6 +67,24 @@ impl Issuers {
     /// Whether exactly this certificate was taken in.
     pub fn knows(&self, certificate: &Certificate) -> bool {
         self.root_keys.contains_key(&certificate.digest())
+    }
+
+    /// As [`Certificate::from_pem_bundle`], for certificates that are mostly known already: those, and the roots of the
+    /// trust anchors, are not parsed again.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_pem_bundle`].
+    pub fn read_pem_bundle(&self, text: &[u8]) -> Result<Vec<Certificate>, Error> {
+        let blocks = bundle_blocks(text)?;
+        blocks.iter().map(|der| self.known_or_parsed(der)).collect()
+    }
+
+    /// The known certificate, or the anchor, that has exactly these bytes; else they are parsed.
+    pub(crate) fn known_or_parsed(&self, der: &[u8]) -> Result<Certificate, Error> {
+        let mut known = self.anchors.roots().iter().chain(&self.certificates);
+        known
+            .find(|known| known.der() == der)
+            .map_or_else(|| Certificate::from_der(der), |known| Ok(known.clone()))
     }
 
     /// The key of the root that signed `certificate`: looked up when it is known, else verified.

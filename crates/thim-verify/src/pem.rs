@@ -4,6 +4,7 @@
 //! Chains inside quotes end in NUL or line feed, tools write CRLF, people put comments between certificates.
 
 use data_encoding::BASE64;
+use memchr::{memchr, memmem};
 
 use crate::Error;
 
@@ -25,11 +26,7 @@ pub(crate) fn pem_blocks(text: &[u8], label: &str, limit: usize) -> Result<Vec<V
                 format_args!("a {label} block without its end"),
             ));
         };
-        let base64: Vec<u8> = inside
-            .iter()
-            .copied()
-            .filter(|b| !b.is_ascii_whitespace() && *b != 0)
-            .collect();
+        let base64 = without_space(inside);
         let der = BASE64.decode(&base64).map_err(|_| {
             Error::format("PEM", format_args!("a {label} block that is not Base64"))
         })?;
@@ -40,16 +37,27 @@ pub(crate) fn pem_blocks(text: &[u8], label: &str, limit: usize) -> Result<Vec<V
 }
 
 fn split_once<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    // A mark starts with '-'; everything else is stepped over quickly.
-    let mut from = 0;
-    loop {
-        let candidates = text.get(from..)?;
-        let at = from + candidates.iter().position(|b| Some(b) == mark.first())?;
-        if let Some(after) = text.get(at..)?.strip_prefix(mark) {
-            return Some((text.get(..at)?, after));
+    let (before, from) = text.split_at_checked(memmem::find(text, mark)?)?;
+    Some((before, from.strip_prefix(mark)?))
+}
+
+/// Without white space and NUL bytes. Base64 mostly stands in lines without any inside, which are taken whole.
+fn without_space(text: &[u8]) -> Vec<u8> {
+    let is_space = |byte: u8| byte.is_ascii_whitespace() || byte == 0;
+    let mut kept = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = memchr(b'\n', rest).unwrap_or(rest.len());
+        let (line, more) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        // No early end, so that many bytes are looked at at once.
+        if line.iter().fold(false, |any, byte| any | is_space(*byte)) {
+            kept.extend(line.iter().copied().filter(|byte| !is_space(*byte)));
+        } else {
+            kept.extend_from_slice(line);
         }
-        from = at + 1;
+        rest = more.strip_prefix(b"\n").unwrap_or(more);
     }
+    kept
 }
 
 #[cfg(test)]
@@ -63,6 +71,8 @@ mod tests {
             pem_blocks(text, "X", 2),
             Ok(vec![vec![0, 1, 2, 3], vec![0, 1]])
         );
+        let spaces = b"-----BEGIN X-----\n\nAAEC\nA w\t=\n\0=\r\n-----END X-----";
+        assert_eq!(pem_blocks(spaces, "X", 1), Ok(vec![vec![0, 1, 2, 3]]));
         assert_eq!(pem_blocks(text, "Y", 2), Ok(vec![]));
         assert_eq!(
             pem_blocks(text, "X", 1).map_err(|error| error.reason()),

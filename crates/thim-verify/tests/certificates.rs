@@ -128,6 +128,23 @@ fn bundles_tolerate_what_is_around_the_blocks() {
 }
 
 /// Replaces the first occurrence of some bytes by as many others.
+#[test]
+fn known_certificates_of_a_bundle_are_not_parsed_again() {
+    let issuers = Issuers::new(TrustAnchors::intel());
+    let pki = Pki::new();
+    let foreign = pki.root.clone();
+    let root = issuers.anchors().served_root();
+    let all = [&well_known_issuers()[0], &foreign, root];
+    let text: String = all.map(Certificate::to_pem).concat();
+    let read = issuers.read_pem_bundle(text.as_bytes());
+    assert_eq!(read, Certificate::from_pem_bundle(text.as_bytes()));
+    // Known or not, what stands in a block is what comes out; a bit more in one is refused in both ways.
+    let near = text.replacen("-----END", "AAAA-----END", 1);
+    assert_eq!(reason(issuers.read_pem_bundle(near.as_bytes())), "format");
+    let many = root.to_pem().repeat(17);
+    assert_eq!(reason(issuers.read_pem_bundle(many.as_bytes())), "too-many");
+}
+
 fn patch(der: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let at = der

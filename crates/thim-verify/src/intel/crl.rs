@@ -153,6 +153,7 @@ fn entries(list: Element<'_>) -> Result<Vec<RevokedEntry>, Error> {
         ));
     }
     let mut revoked = Vec::new();
+    let mut last = None;
     while !reader.is_finished() {
         if revoked.len() == MAX_ENTRIES {
             return Err(Error::too_many(
@@ -161,7 +162,7 @@ fn entries(list: Element<'_>) -> Result<Vec<RevokedEntry>, Error> {
             ));
         }
         let entry = Element::expect(&mut reader, Tag::Sequence).map_err(format)?;
-        revoked.push(revoked_entry(entry)?);
+        revoked.push(revoked_entry(entry, &mut last)?);
     }
     // A serial that stands twice is revoked all the same; refusing the list would un-revoke all of it.
     revoked.sort_unstable();
@@ -169,34 +170,60 @@ fn entries(list: Element<'_>) -> Result<Vec<RevokedEntry>, Error> {
     Ok(revoked)
 }
 
-fn revoked_entry(entry: Element<'_>) -> Result<RevokedEntry, Error> {
+/// What an entry says behind its serial number, and the bytes that say it.
+#[derive(Copy, Clone)]
+struct Rest<'a> {
+    der: &'a [u8],
+    date: UnixTime,
+    reason: Option<u8>,
+}
+
+/// All entries of Intel's lists have one date, and most one reason, so that what stands behind the serial number is
+/// read again only where it is not the `last` entry's, byte by byte.
+fn revoked_entry<'a>(
+    entry: Element<'a>,
+    last: &mut Option<Rest<'a>>,
+) -> Result<RevokedEntry, Error> {
     let format = |error: der::Error| Error::format(WHAT, error);
     let mut fields = entry.inside().map_err(format)?;
     let serial = asn1::serial(&mut fields).map_err(format)?;
-    let date = asn1::time(&mut fields).map_err(format)?;
-    let extensions = Element::optional(&mut fields, Tag::Sequence).map_err(format)?;
-    fields.finish().map_err(format)?;
-    let mut reason = None;
-    for extension in extensions
-        .map_or(Ok(Vec::new()), asn1::extensions)
-        .map_err(format)?
-    {
-        match extension.id {
-            REASON_CODE => reason = Some(reason_code(extension.value)?),
-            CERTIFICATE_ISSUER => return Err(Error::unsupported("an indirect CRL")),
-            id if extension.critical => {
-                return Err(Error::unsupported(format_args!(
-                    "critical CRL entry extension {id}"
-                )));
-            }
-            _ => {}
-        }
-    }
+    let der = fields.read_slice(fields.remaining_len()).map_err(format)?;
+    let rest = match *last {
+        Some(same) if same.der == der => same,
+        Some(_) | None => *last.insert(Rest::read(der)?),
+    };
     Ok(RevokedEntry {
         serial,
-        date,
-        reason,
+        date: rest.date,
+        reason: rest.reason,
     })
+}
+
+impl<'a> Rest<'a> {
+    fn read(der: &'a [u8]) -> Result<Self, Error> {
+        let format = |error: der::Error| Error::format(WHAT, error);
+        let mut fields = SliceReader::new(der).map_err(format)?;
+        let date = asn1::time(&mut fields).map_err(format)?;
+        let extensions = Element::optional(&mut fields, Tag::Sequence).map_err(format)?;
+        fields.finish().map_err(format)?;
+        let mut reason = None;
+        for extension in extensions
+            .map_or(Ok(Vec::new()), asn1::extensions)
+            .map_err(format)?
+        {
+            match extension.id {
+                REASON_CODE => reason = Some(reason_code(extension.value)?),
+                CERTIFICATE_ISSUER => return Err(Error::unsupported("an indirect CRL")),
+                id if extension.critical => {
+                    return Err(Error::unsupported(format_args!(
+                        "critical CRL entry extension {id}"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { der, date, reason })
+    }
 }
 
 /// `CRLReason ::= ENUMERATED`; 7 is unused and 8 (removeFromCRL) belongs in delta lists, which are refused.

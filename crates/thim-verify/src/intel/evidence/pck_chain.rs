@@ -73,7 +73,7 @@ impl PckChain {
         // for it. What cannot be read is told where something is missing.
         let (mut certificates, mut unreadable) = (Vec::new(), None);
         for der in &blocks {
-            match known_or_parsed(der, issuers) {
+            match issuers.known_or_parsed(der) {
                 Ok(certificate) => certificates.push(certificate),
                 Err(error) => unreadable = unreadable.or(Some(error)),
             }
@@ -141,15 +141,6 @@ impl PckChain {
             root,
         })
     }
-}
-
-/// Most quotes embed authorities that are known; those need not be parsed again.
-fn known_or_parsed(der: &[u8], issuers: &Issuers) -> Result<Certificate, Error> {
-    let roots = issuers.anchors().roots().iter();
-    roots
-        .chain(issuers.iter())
-        .find(|known| known.der() == der)
-        .map_or_else(|| Certificate::from_der(der), |known| Ok(known.clone()))
 }
 
 /// A chain has three.

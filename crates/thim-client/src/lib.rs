@@ -13,10 +13,10 @@ pub use client::{Client, ClientError, PccsAnswer, RawAnswer};
 pub use wire::{
     ChipCertificate, ChipRecord, ChipSummary, CollateralUsed, DEFAULT_CACHE_SECONDS, Diagnosis,
     EditionSummary, EnclaveFacts, EventRecord, FindingRecord, ImportFile, ImportReport,
-    ImportRequest, KeyStatus, NewChip, NewToken, PlatformLevel, PlatformMoment, PlatformName,
-    PlatformRawTcb, PlatformRecord, PlatformSummary, PrewarmReport, PrewarmRequest, Problem,
-    QuoteComparison, QuoteExplanation, QuoteFacts, RefreshReport, RefreshStep, Refused,
+    ImportRequest, KeyStatus, NeedRecord, NewChip, NewToken, PlatformLevel, PlatformMoment,
+    PlatformName, PlatformRawTcb, PlatformRecord, PlatformSummary, PrewarmReport, PrewarmRequest,
+    Problem, QuoteComparison, QuoteExplanation, QuoteFacts, RefreshReport, RefreshStep, Refused,
     RegisterChips, RegisterReport, RegisterRequest, RegisteredChip, RotationReport, ShortComponent,
-    ShortfallRecord, ShortfallTarget, Status, SupplementalRecord, ThimCertification, TokenSummary,
-    TransitionRecord, TrustDomainFacts,
+    ShortfallPart, ShortfallRecord, ShortfallTarget, Status, SupplementalRecord, ThimCertification,
+    TokenSummary, TransitionRecord, TrustDomainFacts,
 };

@@ -15,8 +15,9 @@ pub use chips::{
     RegisterChips, RegisteredChip,
 };
 pub use explanation::{
-    CollateralUsed, EnclaveFacts, FindingRecord, QuoteComparison, QuoteExplanation, QuoteFacts,
-    ShortComponent, ShortfallRecord, ShortfallTarget, SupplementalRecord, TrustDomainFacts,
+    CollateralUsed, EnclaveFacts, FindingRecord, NeedRecord, QuoteComparison, QuoteExplanation,
+    QuoteFacts, ShortComponent, ShortfallPart, ShortfallRecord, ShortfallTarget,
+    SupplementalRecord, TrustDomainFacts,
 };
 pub use platforms::{
     Diagnosis, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod collateral;
 pub mod config;
 pub mod duration;
+pub mod evidence;
 mod fetching;
 pub mod flight;
 mod fmspcs;

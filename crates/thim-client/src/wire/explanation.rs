@@ -77,28 +77,52 @@ pub struct QuoteComparison {
     pub columns: Vec<QuoteExplanation>,
 }
 
-/// What is missing to a better status.
+/// What is missing to a better status, part by part: different people update them.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShortfallRecord {
-    /// To the next better level; null where there is none.
+    /// The platform's own TCB.
+    pub platform: Option<ShortfallPart>,
+    /// The TDX module, where it has an identity of its own.
+    pub tdx_module: Option<ShortfallPart>,
+    /// The quoting enclave.
+    pub qe: Option<ShortfallPart>,
+    /// What the levels ask for that is no newer component.
+    pub needs: Vec<NeedRecord>,
+}
+
+/// What is missing to one part.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ShortfallPart {
+    /// The status it has by itself; null when no level covers it.
+    pub status: Option<String>,
+    /// To the next better level; null where there is none above.
     pub next_better: Option<ShortfallTarget>,
-    /// To a level that is up to date; null where the document has none, or the platform is there.
+    /// `already`, `by-updates`, or `none-above`: no level above is up to date, so what is left are the needs.
+    pub up_to_date_by: String,
+    /// To a level that is up to date, where updates give one.
     pub up_to_date: Option<ShortfallTarget>,
-    /// What no update of a component gives: settings, software inside the enclave, a restart of the domain.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub beyond_updates: Vec<String>,
+}
+
+/// What a level asks for that is no newer component.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NeedRecord {
+    /// `configuration`, `relaunch` or `software-hardening`.
+    pub name: String,
+    /// What is to be done, and by whom.
+    pub action: String,
 }
 
 /// A level to reach.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShortfallTarget {
-    /// The status it gives, as far as these components go.
+    /// The status the part has there.
     pub status: String,
-    /// The TCB recovery of the platform's level.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcb_date: Option<String>,
+    /// The TCB recovery of the level.
+    pub tcb_date: String,
     /// What is short.
     pub components: Vec<ShortComponent>,
 }
@@ -107,7 +131,7 @@ pub struct ShortfallTarget {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShortComponent {
-    /// `sgx[0]` to `sgx[15]`, `tdx[0]` to `tdx[15]`, `pcesvn`, `tdx-module-1`, `qe`; of AMD `bootLoader` and the like.
+    /// `sgx[0]` to `sgx[15]`, `tdx[0]` to `tdx[15]`, `pcesvn`, `tdx-module-1` (by major version), `qe`.
     pub component: String,
     /// The version there is.
     pub have: u32,
@@ -127,6 +151,8 @@ pub struct ShortComponent {
     pub who: String,
     /// What is to be done.
     pub action: String,
+    /// What must follow.
+    pub afterwards: String,
 }
 
 /// A signed object that evidence was judged by.

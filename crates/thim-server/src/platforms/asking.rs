@@ -155,7 +155,7 @@ impl Platforms {
     }
 
     /// The platform the register knows for this ask.
-    async fn find(&self, ask: &PckAsk) -> Result<Option<PlatformRow>, StoreError> {
+    pub(super) async fn find(&self, ask: &PckAsk) -> Result<Option<PlatformRow>, StoreError> {
         if !ask.qe_id.is_zero()
             && let Some(row) = self
                 .store()

@@ -24,6 +24,7 @@ mod list;
 mod listing;
 mod overview;
 pub mod policy;
+mod quoted;
 mod refreshing;
 mod registering;
 pub mod registration;

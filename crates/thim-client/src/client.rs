@@ -132,6 +132,23 @@ impl Client {
         read(&url, request.send_json(body))
     }
 
+    /// POST bytes as they are to `path`.
+    pub fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self
+            .agent
+            .post(&url)
+            .header("Content-Type", "application/octet-stream");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", &format!("Bearer {token}"));
+        }
+        read(&url, request.send(body))
+    }
+
     /// PUT `body` as JSON to a path of PCCS's: its answers are short texts, and its refusals too.
     pub fn put_pccs(&self, path: &str, body: &[u8]) -> Result<PccsAnswer, ClientError> {
         let url = format!("{}{path}", self.base);

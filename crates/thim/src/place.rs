@@ -104,6 +104,11 @@ impl Place {
         Ok(Opened::Store(collateral, clock))
     }
 
+    /// Whether a running service is named.
+    pub fn names_service(&self) -> bool {
+        self.service.is_some()
+    }
+
     /// As [`Place::open`], for what changes something: a view of the past is refused.
     pub async fn open_to_change(&self) -> Result<Opened, String> {
         Self::unless_past(self.open().await?).await

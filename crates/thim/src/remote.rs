@@ -207,3 +207,14 @@ fn query(parameters: &[(&str, Option<String>)]) -> String {
 const LIMIT_BYTES: usize = 32 * 1024 * 1024;
 /// What the service gives in one answer.
 pub const PAGE: u32 = 1000;
+
+/// What a service tells about evidence.
+pub fn explain<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    evidence: &[u8],
+) -> Result<T, String> {
+    client
+        .post_bytes(path, evidence)
+        .map_err(|error| error.to_string())
+}

@@ -1,10 +1,12 @@
 //! `thim verify`: a judgement without a store. `collateral`, here: each signed object among the files is verified with
-//! the configured trust, the certificates among the files, and the newest root CRL among them. `report`: [`report`].
+//! the configured trust, the certificates among the files, and the newest root CRL among them. `report`: [`report`]; `quote`: [`quote`].
 
 mod answer;
 mod evidence;
 mod gathering;
 mod material;
+mod quote;
+mod quote_text;
 mod report;
 
 use std::path::PathBuf;
@@ -57,6 +59,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    Quote(Box<quote::Args>),
     Report(Box<report::Args>),
 }
 
@@ -109,6 +112,7 @@ pub fn run(args: Args) -> ExitCode {
             strict,
             json,
         } => (paths, at, config, strict, json),
+        What::Quote(args) => return quote::run(*args),
         What::Report(args) => return report::run(*args),
     };
     crate::collateral::carry_out(async move {

@@ -247,7 +247,7 @@ fn named(path: &Path) -> Result<Result<Files, String>, String> {
 }
 
 /// A file, or stdin, of at most `limit` bytes.
-fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+pub fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = |from: &mut dyn Read, bytes: &mut Vec<u8>| from.take(limit + 1).read_to_end(bytes);
     let result = if path == Path::new("-") {

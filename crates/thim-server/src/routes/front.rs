@@ -259,10 +259,14 @@ impl Front {
 }
 
 fn path_is_long(path: &str) -> bool {
-    // A registration waits for a list and then for collateral, each as long as a miss does.
+    // A registration waits for a list and then for collateral, each as long as a miss does; so does an explanation.
     matches!(
         path,
-        "/thim/v1/import" | "/thim/v1/keys/rotate" | "/thim/v1/platforms" | "/thim/v1/refresh"
+        "/thim/v1/evidence/explain"
+            | "/thim/v1/import"
+            | "/thim/v1/keys/rotate"
+            | "/thim/v1/platforms"
+            | "/thim/v1/refresh"
     ) || path.ends_with("/refetch")
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod caller;
 mod chips;
 mod crl_uri;
+mod evidence;
 mod front;
 mod kds;
 mod own;

@@ -18,11 +18,12 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::{chips, platforms, tokens};
+use super::{chips, evidence, platforms, tokens};
 use crate::access::{Access, Act};
 use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
+use crate::evidence::Explainer;
 use crate::intake;
 use crate::operations::{self, Released};
 use crate::platforms::Platforms;
@@ -43,6 +44,8 @@ pub struct Service {
     pub platforms: Arc<Platforms>,
     /// The keeper of certificates of AMD's chips.
     pub chips: Arc<Chips>,
+    /// What explains evidence.
+    pub explainer: Explainer,
     /// Bytes of a request's body, imports apart.
     pub body_limit_bytes: usize,
 }
@@ -61,6 +64,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .route("/thim/v1/refresh", post(refresh_now))
         .route("/thim/v1/import", post(import))
         .merge(chips::router())
+        .merge(evidence::router())
         .merge(platforms::router())
         .merge(tokens::router())
         .route("/healthz/live", get(healthy))
@@ -112,6 +116,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         chips::forget,
         chips::prewarm,
         chips::progress,
+        evidence::explain,
         platforms::list,
         platforms::show,
         platforms::doctor,

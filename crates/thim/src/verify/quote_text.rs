@@ -78,7 +78,7 @@ pub fn compare(told: &QuoteComparison) {
     for (at, column) in told.columns.iter().enumerate() {
         let number = heading(told).get(at + 1).cloned().unwrap_or_default();
         let short = shortfall(column);
-        if short.is_empty() && column.reasons.is_empty() {
+        if short.is_empty() && column.notes.is_empty() && column.status.is_some() {
             continue;
         }
         tables::say("");

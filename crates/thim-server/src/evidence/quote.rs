@@ -67,6 +67,7 @@ pub fn explain(
         collateral: used(collateral, &telling.sources),
         supplemental: supplemental(&SupplementalData::of(findings), telling.platform_ids),
         facts: Some(facts(findings)),
+        recorded: false,
         notes: telling.notes,
     }
 }
@@ -91,6 +92,7 @@ pub fn unreadable(error: &Error, at: UnixTime) -> QuoteExplanation {
         collateral: Vec::new(),
         supplemental: thim_client::SupplementalRecord::default(),
         facts: None,
+        recorded: false,
         notes: Vec::new(),
     }
 }

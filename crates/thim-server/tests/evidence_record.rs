@@ -217,6 +217,7 @@ async fn a_quote_that_is_not_genuine_leaves_no_trace() {
     nothing_known(&record(&fleet, &other).await);
 
     // A key that is revoked signs anything; the status stands all the same.
+    fleet.advance(3600).await;
     fleet
         .management()
         .revoke_platform(&platform.name)

@@ -65,7 +65,10 @@ pub fn explain(
             .collect(),
         shortfall: findings.shortfalls().map(|short| shortfall(&short)),
         collateral: used(collateral, &telling.sources),
-        supplemental: supplemental(&SupplementalData::of(findings), telling.platform_ids),
+        supplemental: Some(supplemental(
+            &SupplementalData::of(findings),
+            telling.platform_ids,
+        )),
         facts: Some(facts(findings)),
         notes: telling.notes,
     }
@@ -89,7 +92,7 @@ pub fn unreadable(error: &Error, at: UnixTime) -> QuoteExplanation {
             .collect(),
         shortfall: None,
         collateral: Vec::new(),
-        supplemental: thim_client::SupplementalRecord::default(),
+        supplemental: None,
         facts: None,
         notes: Vec::new(),
     }

@@ -10,6 +10,8 @@ pub mod form;
 mod history;
 pub mod quote;
 mod quote_facts;
+pub mod report;
+pub mod report_facts;
 
 use std::sync::Arc;
 

@@ -108,14 +108,16 @@ async fn explain(
         }
     };
     match decoded.kind() {
-        EvidenceKind::Quote | EvidenceKind::Report if !numbers.is_empty() => {
+        EvidenceKind::Quote | EvidenceKind::Report | EvidenceKind::Unknown
+            if !numbers.is_empty() =>
+        {
             let explainer = &service.explainer;
             let told = explainer
                 .compare(&decoded.bytes, &numbers, &ask, now)
                 .await?;
             Ok(Json(Told::Comparison(told)))
         }
-        EvidenceKind::Quote | EvidenceKind::Report => {
+        EvidenceKind::Quote | EvidenceKind::Report | EvidenceKind::Unknown => {
             let told = service.explainer.quote(&decoded.bytes, &ask, now).await?;
             Ok(Json(Told::Quote(Box::new(told))))
         }

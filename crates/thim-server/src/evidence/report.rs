@@ -111,6 +111,22 @@ pub struct ReportFinding {
     pub at: String,
 }
 
+/// The product that the report's CPU is of, else the one that the caller says.
+///
+/// # Errors
+/// The report's, where the caller says another.
+pub fn product_of(
+    report: &SnpReport,
+    said: Option<Product>,
+    products: &Products,
+) -> Result<Option<Product>, Product> {
+    let stated = report.product(products).map(|facts| facts.product());
+    match (said, stated) {
+        (Some(said), Some(stated)) if said != stated => Err(stated),
+        (said, stated) => Ok(stated.or(said)),
+    }
+}
+
 /// What is told about a report that could be read, by what was gathered for it. `product` is the report's own or what the
 /// caller says.
 pub fn explain(

@@ -12,12 +12,12 @@ use thim_client::Client;
 use thim_server::clock::Clock;
 use thim_server::config::Config;
 use thim_server::evidence::form;
-use thim_server::evidence::report::{ReportExplanation, ReportJudge, Sourced, explain, unreadable};
+use thim_server::evidence::report::{
+    ReportExplanation, ReportJudge, Sourced, explain, product_of, unreadable,
+};
 use thim_server::intake;
 use thim_verify::UnixTime;
-use thim_verify::amd::{
-    AuthorityRole, CertChain, Product, Products, Relaxation, SnpReport, Status,
-};
+use thim_verify::amd::{AuthorityRole, CertChain, Product, Relaxation, Status};
 
 use super::gathering::{Choice, Files};
 use super::{material, report_text};
@@ -100,7 +100,10 @@ fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
         Ok(read) => read,
         Err(error) => return Ok(unreadable(&error, at)),
     };
-    let product = product(args, &report, &products)?;
+    let product = product_of(&report, args.product, &products).map_err(|stated| {
+        let said = args.product.map_or("", Product::name);
+        format!("--product {said}, but the report is of {stated}")
+    })?;
     let service = service(args)?;
     let (files, mut notes) = files(args)?;
     let choice = Choice {
@@ -123,21 +126,6 @@ fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
         show_chip_id: args.show_chip_id,
     };
     Ok(explain((form, &report), product, material, &judge))
-}
-
-/// The product that the report's CPU is of, else the one that the caller says.
-fn product(
-    args: &Args,
-    report: &SnpReport,
-    products: &Products,
-) -> Result<Option<Product>, String> {
-    let stated = report.product(products).map(|facts| facts.product());
-    match (args.product, stated) {
-        (Some(said), Some(stated)) if said != stated => {
-            Err(format!("--product {said}, but the report is of {stated}"))
-        }
-        (said, stated) => Ok(stated.or(said)),
-    }
 }
 
 fn service(args: &Args) -> Result<Option<Client>, String> {

@@ -1,17 +1,15 @@
-//! The containers that `thim verify report` reads. The program has no library, so its modules stand here by path.
+//! The containers that `thim verify report` reads. The program has no library, so its module stands here by path.
 
+use thim_server::evidence::form::read_report;
 use thim_verify::amd::parse_report;
 
-#[allow(dead_code, reason = "the limit is the program's")]
-#[path = "../../crates/thim/src/verify/evidence.rs"]
-mod evidence;
 #[allow(dead_code, reason = "the limit is the program's")]
 #[path = "../../crates/thim/src/verify/material.rs"]
 mod material;
 
 /// A file with a report: what is found in it is a report on its own, and is found again in its text form.
 pub fn report_file(data: &[u8]) {
-    match evidence::read(data) {
+    match read_report(data) {
         Ok((_, report)) => {
             assert_eq!(parse_report(report.bytes()), Ok(report.clone()));
             let hex: String = report
@@ -19,7 +17,7 @@ pub fn report_file(data: &[u8]) {
                 .iter()
                 .map(|b| format!("{b:02X}\n"))
                 .collect();
-            let (form, again) = evidence::read(hex.as_bytes()).expect("the same report");
+            let (form, again) = read_report(hex.as_bytes()).expect("the same report");
             assert_eq!((form.encoding, form.container), ("hex", "raw"));
             assert_eq!(again, report);
         }

@@ -15,7 +15,7 @@ use crate::chips::{Chips, Step};
 use crate::clock::Clock;
 use crate::collateral::{Collateral, OpenError, Settings};
 use crate::config::{Config, ConfigError};
-use crate::evidence::Explainer;
+use crate::evidence::{Explainer, ReportExplainer};
 use crate::listen::{self, Listening};
 use crate::metrics::{Metrics, RequestIds};
 use crate::platforms::Platforms;
@@ -149,6 +149,7 @@ impl Server {
             platforms: Arc::clone(&platforms),
             chips: Arc::clone(&chips),
             explainer: Explainer::new(Arc::clone(&platforms), config.evidence),
+            reports: ReportExplainer::new(Arc::clone(&chips)),
             body_limit_bytes: config.limits.body_bytes,
         });
         let mut seed = [0; 16];

@@ -166,6 +166,12 @@ async fn whoever_asks_for_it_needs_the_token_that_registers() {
         &ask(&fleet, &at, bytes.clone(), Some(&registrar)).await,
         400,
     );
+    // A report's platform is in another register, which records nothing.
+    let mut report = vec![0; 1184];
+    report[0] = 2;
+    let refused = ask(&fleet, query, report, Some(&registrar)).await;
+    problem(&refused, 400);
+    assert!(refused.text().contains("record: only what a quote says"));
     nothing_known(&record(&fleet, &platform).await);
 
     let told = explained(&fleet, query, bytes, Some(&registrar)).await;

@@ -1,13 +1,12 @@
 //! `thim verify`: a judgement without a store. `collateral`, here: each signed object among the files is verified with
 //! the configured trust, the certificates among the files, and the newest root CRL among them. `report`: [`report`]; `quote`: [`quote`].
 
-mod answer;
-mod evidence;
 mod gathering;
 mod material;
 mod quote;
 mod quote_text;
 mod report;
+mod report_text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -56,8 +56,8 @@ pub struct QuoteExplanation {
     pub shortfall: Option<ShortfallRecord>,
     /// What it was judged by.
     pub collateral: Vec<CollateralUsed>,
-    /// What Intel's quote verification enclave tells beside its result, under its names.
-    pub supplemental: SupplementalRecord,
+    /// What Intel's quote verification enclave tells beside its result, under its names; null for what is no quote.
+    pub supplemental: Option<SupplementalRecord>,
     /// What the quote says; null when it cannot be read.
     pub facts: Option<QuoteFacts>,
     /// There and true when what it says of its platform was recorded in the register.
@@ -175,7 +175,7 @@ pub struct CollateralUsed {
 }
 
 /// Intel's supplemental data, version 3.4. Dates are null where nothing they come from was there.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SupplementalRecord {
     /// The earliest issue date of all collateral and certificates.

@@ -186,7 +186,7 @@ impl Chips {
     }
 
     /// Every certificate that was admitted for this, the one that starts first before the others.
-    pub(super) async fn held(
+    pub(crate) async fn held(
         &self,
         ask: &ChipAsk,
     ) -> Result<Vec<EndorsementRow>, crate::store::StoreError> {

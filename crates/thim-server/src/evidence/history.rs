@@ -3,6 +3,7 @@
 //! A number does not freeze content, so a key and an instant are needed to tell which edition is meant. What is held or
 //! quarantined is not used; what has ended is, for that it has ended is said of it elsewhere.
 
+use bytes::Bytes;
 use thim_verify::{Artefact, ArtefactKey, Error, EvaluationNumber, Tee, UnixTime, Verified};
 
 use crate::baseline::{Choice, Lists};
@@ -32,7 +33,7 @@ impl Collateral {
         let rows = self.store().editions_of(key).await?;
         let newest = rows
             .iter()
-            .filter(|row| row.issued <= at && is_usable(row))
+            .filter(|row| row.issued <= at && is_usable(row.state))
             .max_by_key(|row| (row.issued, row.id));
         let Some(row) = newest else {
             return Ok(Picked::None);
@@ -44,6 +45,25 @@ impl Collateral {
             },
             Err(error) => Picked::Broken(error),
         })
+    }
+
+    /// The newest document of a key of AMD's whose issue date is not after `at`, to be judged by whoever uses it. One that
+    /// failed a later judgement counts where there is no other: which judgement that was is worth telling, above all a
+    /// revocation.
+    pub(super) async fn amd_document_at(
+        &self,
+        key: ArtefactKey,
+        at: UnixTime,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let rows = self.store().editions_of(key).await?;
+        let newest = rows
+            .iter()
+            .filter(|row| row.issued <= at && row.state != State::Held)
+            .max_by_key(|row| (is_usable(row.state), row.issued, row.id));
+        match newest {
+            Some(row) => self.store().document(row.id).await,
+            None => Ok(None),
+        }
     }
 
     /// The number that `choice` meant for `subject` at an instant: by the newest lists of then; without any, what the
@@ -73,7 +93,7 @@ impl Collateral {
         let rows = self.store().editions_by_prefix(&prefix).await?;
         let then: Vec<(&EditionRow, EvaluationNumber)> = rows
             .iter()
-            .filter(|row| row.issued <= at && is_usable(row))
+            .filter(|row| row.issued <= at && is_usable(row.state))
             .filter_map(|row| Some((row, Subject::of(&row.key)?.1)))
             .collect();
         let called = |word: &str| {
@@ -96,8 +116,9 @@ impl Collateral {
     }
 }
 
-fn is_usable(row: &EditionRow) -> bool {
-    match row.state {
+/// Whether what is in this state counts for judgements.
+pub(super) const fn is_usable(state: State) -> bool {
+    match state {
         State::Archived | State::Current | State::Superseded => true,
         State::Held | State::Quarantined => false,
     }

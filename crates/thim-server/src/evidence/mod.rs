@@ -1,15 +1,19 @@
-//! Evidence under the collateral that is kept: what is known about a quote, and why.
+//! Evidence under the collateral that is kept: what is known about a quote or a report, and why.
 //!
 //! [`Explainer`] is the story: read the quote, find its PCK certificate, choose a number, pick editions by the vendor's
 //! dates, fetch what is missing where that is allowed, verify, tell. [`history`] picks editions, [`files`] does the same
 //! among files, [`quote`] turns findings into what is told; the own API and the command line tell the same. Nothing is
-//! changed by looking, unless what a quote says of its platform is to be recorded ([`Config`]).
+//! changed by looking, unless what a quote says of its platform is to be recorded ([`Config`]). [`ReportExplainer`] is the
+//! same story of a report, [`report`] what is told about it.
 
 pub mod files;
 pub mod form;
 mod history;
 pub mod quote;
 mod quote_facts;
+pub mod report;
+pub mod report_facts;
+mod report_store;
 
 use std::sync::Arc;
 
@@ -24,6 +28,7 @@ use thim_verify::{
 
 use self::history::Picked;
 use self::quote::{Sources, Telling};
+pub use self::report_store::{ReportAsk, ReportExplainer};
 use crate::baseline::Choice;
 use crate::collateral::{Ask, Collateral};
 use crate::platforms::Platforms;

@@ -23,7 +23,7 @@ use crate::access::{Access, Act};
 use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
-use crate::evidence::Explainer;
+use crate::evidence::{Explainer, ReportExplainer};
 use crate::intake;
 use crate::operations::{self, Released};
 use crate::platforms::Platforms;
@@ -44,8 +44,10 @@ pub struct Service {
     pub platforms: Arc<Platforms>,
     /// The keeper of certificates of AMD's chips.
     pub chips: Arc<Chips>,
-    /// What explains evidence.
+    /// What explains quotes.
     pub explainer: Explainer,
+    /// What explains reports.
+    pub reports: ReportExplainer,
     /// Bytes of a request's body, imports apart.
     pub body_limit_bytes: usize,
 }

@@ -14,7 +14,7 @@ use super::tcb_info::{TcbInfo, TcbLevel};
 use super::tcb_level::TcbStatus;
 use super::tdx_module::newest;
 use crate::Error;
-use crate::ids::{not, serde_as_text};
+use crate::ids::serde_as_text;
 
 /// The status of a platform together with its TDX module and quoting enclave. Text: Intel's words.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -96,11 +96,14 @@ impl fmt::Display for ConvergedStatus {
 impl FromStr for ConvergedStatus {
     type Err = Error;
 
+    /// [`Error::Format`] for another word; its text lists the words there are.
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.name() == text)
-            .ok_or_else(|| not("TCB status", "one of Intel's ten"))
+        let mut all = Self::ALL.into_iter();
+        all.find(|status| status.name() == text)
+            .ok_or_else(|| Error::Format {
+                what: "TCB status".to_owned(),
+                why: format!("it is none of {}", Self::ALL.map(Self::name).join(", ")),
+            })
     }
 }
 

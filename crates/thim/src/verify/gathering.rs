@@ -10,6 +10,7 @@
 use std::cmp::Reverse;
 
 use thim_client::Client;
+use thim_server::evidence::report::{ReportMaterial, Sourced};
 use thim_verify::amd::{
     AmdCrl, Anchors, Authority, AuthorityRole, CertChain, Endorsement, EndorsementKind,
     FindingName, Findings, HwId, NoCollateral, Outcome, Product, ProductFacts, Products,
@@ -19,13 +20,6 @@ use thim_verify::amd::{
 use thim_verify::{Error, UnixTime};
 
 use super::material::Piece;
-
-/// Something, and the file or service it came from.
-#[derive(Clone)]
-pub struct Sourced<T> {
-    pub value: T,
-    pub source: String,
-}
 
 /// What the files had, before anything of it was chosen.
 #[derive(Default)]
@@ -37,15 +31,6 @@ pub struct Files {
     pub endorsements: Vec<Sourced<Endorsement>>,
     pub authorities: Vec<Sourced<Authority>>,
     pub lists: Vec<Sourced<AmdCrl>>,
-}
-
-/// What the report is verified with.
-pub struct Gathered {
-    pub endorsement: Result<Sourced<Endorsement>, NoCollateral>,
-    pub chain: Result<Sourced<CertChain>, NoCollateral>,
-    pub crl: Option<Sourced<AmdCrl>>,
-    /// What was left aside and why, for people.
-    pub notes: Vec<String>,
 }
 
 /// By what things are chosen.
@@ -85,7 +70,7 @@ impl Files {
 
 impl Choice<'_> {
     /// Chooses, and asks the service for what is missing.
-    pub fn gather(&self, files: Files) -> Gathered {
+    pub fn gather(&self, files: Files) -> ReportMaterial {
         let mut notes = Vec::new();
         let mut endorsement = match &files.vcek {
             Some(given) => broken(FindingName::Endorsement, given),
@@ -117,7 +102,7 @@ impl Choice<'_> {
         }
         let crl = chain.as_ref().ok();
         let crl = crl.and_then(|chain| self.crl(&files, &chain.value, &mut notes));
-        Gathered {
+        ReportMaterial {
             endorsement,
             chain,
             crl,

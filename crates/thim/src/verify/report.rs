@@ -11,16 +11,16 @@ use std::process::ExitCode;
 use thim_client::Client;
 use thim_server::clock::Clock;
 use thim_server::config::Config;
+use thim_server::evidence::form;
+use thim_server::evidence::report::{
+    ReportExplanation, ReportJudge, Sourced, explain, product_of, unreadable,
+};
 use thim_server::intake;
 use thim_verify::UnixTime;
-use thim_verify::amd::{
-    Appraisal, AuthorityRole, CertChain, NoCollateral, Product, Products, Relaxation,
-    ReportCollateral, SnpReport, Status, appraise_report,
-};
+use thim_verify::amd::{AuthorityRole, CertChain, Product, Relaxation, Status};
 
-use super::answer::{Answer, Facts};
-use super::gathering::{Choice, Files, Gathered, Sourced};
-use super::{evidence, material};
+use super::gathering::{Choice, Files};
+use super::{material, report_text};
 use crate::tables;
 
 /// Verify an SEV-SNP attestation report
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> ExitCode {
         if args.json {
             tables::json(&answer)?;
         } else {
-            answer.print();
+            report_text::print(&answer);
         }
         match answer.status() {
             Status::NotAccepted => Ok(false),
@@ -91,16 +91,19 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-fn judge(args: &Args, at: UnixTime) -> Result<Answer, String> {
+fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
     let config = Config::load(args.config.as_deref()).map_err(|error| error.to_string())?;
     let anchors = config.amd_anchors().map_err(|error| error.to_string())?;
     let products = config.amd.products().map_err(|error| error.to_string())?;
-    let bytes = bounded(&args.report, evidence::FILE_LIMIT_BYTES)?;
-    let (form, report) = match evidence::read(&bytes) {
+    let bytes = bounded(&args.report, form::REPORT_FILE_BYTES)?;
+    let (form, report) = match form::read_report(&bytes) {
         Ok(read) => read,
-        Err(error) => return Ok(Answer::unreadable(&Appraisal::unreadable(&error, at), at)),
+        Err(error) => return Ok(unreadable(&error, at)),
     };
-    let product = product(args, &report, &products)?;
+    let product = product_of(&report, args.product, &products).map_err(|stated| {
+        let said = args.product.map_or("", Product::name);
+        format!("--product {said}, but the report is of {stated}")
+    })?;
     let service = service(args)?;
     let (files, mut notes) = files(args)?;
     let choice = Choice {
@@ -111,50 +114,18 @@ fn judge(args: &Args, at: UnixTime) -> Result<Answer, String> {
         service: service.as_ref(),
         now: at,
     };
-    let gathered = choice.gather(files);
-    let Gathered {
-        endorsement,
-        chain,
-        crl,
-        notes: aside,
-    } = &gathered;
-    notes.extend(aside.iter().cloned());
-    let collateral = match (endorsement, chain) {
-        (Ok(endorsement), Ok(chain)) => Ok(ReportCollateral {
-            endorsement: &endorsement.value,
-            chain: &chain.value,
-            crl: crl.as_ref().map(|list| &list.value),
-        }),
-        (_, Err(broken @ NoCollateral::Broken(..))) => Err(broken),
-        (Err(none), _) | (Ok(_), Err(none)) => Err(none),
-    };
+    let mut material = choice.gather(files);
+    notes.append(&mut material.notes);
+    material.notes = notes;
     let relaxations: BTreeSet<Relaxation> = args.allow.iter().copied().collect();
-    let collateral = collateral.as_ref().map_err(|none| *none);
-    let appraisal = appraise_report(&report, collateral, &products, &anchors, &relaxations, at);
-    let facts = Facts::of(
-        form,
-        &report,
-        product,
-        &gathered,
-        &products,
-        args.show_chip_id,
-    );
-    Ok(Answer::new(&appraisal, at, facts, notes))
-}
-
-/// The product that the report's CPU is of, else the one that the caller says.
-fn product(
-    args: &Args,
-    report: &SnpReport,
-    products: &Products,
-) -> Result<Option<Product>, String> {
-    let stated = report.product(products).map(|facts| facts.product());
-    match (args.product, stated) {
-        (Some(said), Some(stated)) if said != stated => {
-            Err(format!("--product {said}, but the report is of {stated}"))
-        }
-        (said, stated) => Ok(stated.or(said)),
-    }
+    let judge = ReportJudge {
+        products: &products,
+        anchors: &anchors,
+        relaxations: &relaxations,
+        at,
+        show_chip_id: args.show_chip_id,
+    };
+    Ok(explain((form, &report), product, material, &judge))
 }
 
 fn service(args: &Args) -> Result<Option<Client>, String> {

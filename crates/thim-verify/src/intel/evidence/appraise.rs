@@ -237,10 +237,11 @@ impl FromStr for QuoteRelaxation {
         let mut all = Self::ALL.into_iter();
         all.find(|word| word.name() == text).ok_or_else(|| {
             let words = Self::ALL.map(Self::name).join(", ");
-            Error::format(
-                "relaxation",
-                format_args!("{:?} is none of {words}", excerpt(text)),
-            )
+            // More words than an excerpt has room for; only the text in front of them is foreign.
+            Error::Format {
+                what: "relaxation".to_owned(),
+                why: format!("{:?} is none of {words}", excerpt(text)),
+            }
         })
     }
 }

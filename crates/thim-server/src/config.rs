@@ -12,7 +12,7 @@ use thim_verify::TrustAnchors;
 use thim_verify::amd::Anchors;
 
 use crate::access::PccsHash;
-use crate::{freshness, listen, platforms, sentinel, tls, upstream};
+use crate::{evidence, freshness, listen, platforms, sentinel, tls, upstream};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Config {
     pub amd: upstream::AmdConfig,
     /// The register of platforms.
     pub platforms: platforms::Config,
+    /// What quotes say of platforms.
+    pub evidence: evidence::Config,
     /// Polls, ages and graces.
     pub freshness: freshness::Config,
     /// Holds.
@@ -116,6 +118,7 @@ impl Default for Config {
             intel: upstream::Config::default(),
             amd: upstream::AmdConfig::default(),
             platforms: platforms::Config::default(),
+            evidence: evidence::Config::default(),
             freshness: freshness::Config::default(),
             sentinel: sentinel::Config::default(),
             trust: Trust::default(),

@@ -148,7 +148,7 @@ impl Server {
             sealer: Arc::clone(&sealer),
             platforms: Arc::clone(&platforms),
             chips: Arc::clone(&chips),
-            explainer: Explainer::new(Arc::clone(&platforms)),
+            explainer: Explainer::new(Arc::clone(&platforms), config.evidence),
             reports: ReportExplainer::new(Arc::clone(&chips)),
             body_limit_bytes: config.limits.body_bytes,
         });

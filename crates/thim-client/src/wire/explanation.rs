@@ -60,6 +60,9 @@ pub struct QuoteExplanation {
     pub supplemental: Option<SupplementalRecord>,
     /// What the quote says; null when it cannot be read.
     pub facts: Option<QuoteFacts>,
+    /// There and true when what it says of its platform was recorded in the register.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
     /// What was left aside, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

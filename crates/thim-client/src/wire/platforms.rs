@@ -55,6 +55,27 @@ pub struct PlatformRecord {
     /// As in a list.
     #[serde(flatten)]
     pub summary: PlatformSummary,
+    /// When a genuine quote of it was last seen; here and below only where that is recorded, else nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_seen: Option<String>,
+    /// What that quote was of, and so whose quoting enclave it came from: `sgx` or `tdx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_tee: Option<String>,
+    /// ISVSVN of that quoting enclave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qe_isv_svn: Option<u16>,
+    /// TCB of the PCK certificate that it stood on, 36 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pck_tcb: Option<String>,
+    /// TEE TCB SVN of the newest quote of a trust domain, at the domain's launch: 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tee_tcb_svn: Option<String>,
+    /// TEE TCB SVN 2 of the same quote, as it was when reported; reports of layout 1.0 have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tee_tcb_svn2: Option<String>,
+    /// When that quote was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tee_tcb_svn_seen: Option<String>,
     /// What it is asked for by.
     pub names: Vec<PlatformName>,
     /// The levels of the vendor's list, in its order.

@@ -3,7 +3,8 @@
 //! [`Explainer`] is the story: read the quote, find its PCK certificate, choose a number, pick editions by the vendor's
 //! dates, fetch what is missing where that is allowed, verify, tell. [`history`] picks editions, [`files`] does the same
 //! among files, [`quote`] turns findings into what is told; the own API and the command line tell the same. Nothing is
-//! changed by looking. [`ReportExplainer`] is the same story of a report, [`report`] what is told about it.
+//! changed by looking, unless what a quote says of its platform is to be recorded ([`Config`]). [`ReportExplainer`] is
+//! the same story of a report, [`report`] what is told about it.
 
 pub mod files;
 pub mod form;
@@ -17,6 +18,7 @@ mod report_store;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use serde::Deserialize;
 use thim_client::{QuoteComparison, QuoteExplanation};
 use thim_verify::{
     Absent, ArtefactKey, Certification, CollateralPart, Enclave, EvaluationNumber, Issuers,
@@ -33,9 +35,18 @@ use crate::platforms::Platforms;
 use crate::store::StoreError;
 use crate::view::Subject;
 
+/// `[evidence]`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether the register records what genuine quotes say of platforms that it knows. Default false.
+    pub record: bool,
+}
+
 /// Explains evidence.
 pub struct Explainer {
     platforms: Arc<Platforms>,
+    config: Config,
     /// Trusts what the keeper of collateral trusts; made anew when that changes.
     verifier: ArcSwapOption<Verifier>,
 }
@@ -60,6 +71,8 @@ pub struct QuoteAsk {
     pub pck: Option<PckCertificate>,
     /// Whether PPID and platform instance id are shown.
     pub platform_ids: bool,
+    /// Whether what it says of its platform is recorded; none is as configured. Only of a judgement of now.
+    pub record: Option<bool>,
 }
 
 /// What a quote is judged by, and where it came from.
@@ -71,9 +84,10 @@ struct Gathered {
 
 impl Explainer {
     /// Over a register of platforms and the collateral below it.
-    pub fn new(platforms: Arc<Platforms>) -> Self {
+    pub fn new(platforms: Arc<Platforms>, config: Config) -> Self {
         Self {
             platforms,
+            config,
             verifier: ArcSwapOption::empty(),
         }
     }
@@ -150,15 +164,24 @@ impl Explainer {
         let findings = verifier
             .quotes
             .verify(quote, pck.as_ref(), &gathered.collateral, at);
-        Ok(quote::explain(
-            &findings,
-            &ask.policy,
-            Telling {
-                platform_ids: ask.platform_ids,
-                notes: gathered.notes,
-                sources: gathered.sources,
-            },
-        ))
+        let telling = Telling {
+            platform_ids: ask.platform_ids,
+            notes: gathered.notes,
+            sources: gathered.sources,
+        };
+        let mut told = quote::explain(&findings, &ask.policy, telling);
+        if ask.at.is_none() && ask.record.unwrap_or(self.config.record) {
+            let seen = self.platforms.seen_in_quote(&findings, now);
+            let recorded = match seen {
+                Ok(seen) => self.platforms.record_seen(&seen).await,
+                Err(why) => Err(why),
+            };
+            match recorded {
+                Ok(()) => told.recorded = true,
+                Err(why) => told.notes.push(format!("not recorded: {why}")),
+            }
+        }
+        Ok(told)
     }
 
     /// What trusts what the collateral's keeper trusts now.

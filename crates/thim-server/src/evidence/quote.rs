@@ -70,6 +70,7 @@ pub fn explain(
             telling.platform_ids,
         )),
         facts: Some(facts(findings)),
+        recorded: false,
         notes: telling.notes,
     }
 }
@@ -94,6 +95,7 @@ pub fn unreadable(error: &Error, at: UnixTime) -> QuoteExplanation {
         collateral: Vec::new(),
         supplemental: None,
         facts: None,
+        recorded: false,
         notes: Vec::new(),
     }
 }

@@ -28,6 +28,7 @@ mod quoted;
 mod refreshing;
 mod registering;
 pub mod registration;
+mod seen;
 mod view;
 mod waiting;
 
@@ -51,6 +52,7 @@ pub use listing::Listed;
 pub use overview::{UnknownForm, Which, is_id};
 pub use refreshing::RefreshRefused;
 pub use registering::{Authority, Registered, Updates};
+pub use seen::SeenInQuote;
 
 use crate::collateral::Collateral;
 use crate::duration::Span;

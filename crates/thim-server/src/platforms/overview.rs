@@ -134,8 +134,19 @@ impl Platforms {
             cause: line.cause.name().to_owned(),
             text: line.text.clone(),
         });
+        let evidence = self.store().platform_evidence(&known.row.id).await?;
+        let domain = evidence.as_ref().and_then(|seen| seen.domain);
         Ok(PlatformRecord {
             summary: self.summary(&known.row),
+            evidence_seen: evidence.as_ref().map(|seen| seen.seen.to_string()),
+            evidence_tee: evidence.as_ref().map(|seen| seen.tee.name().to_owned()),
+            qe_isv_svn: evidence.as_ref().map(|seen| seen.qe_isv_svn),
+            pck_tcb: evidence.as_ref().map(|seen| seen.pck_tcb.to_string()),
+            tee_tcb_svn: domain.map(|seen| seen.tee_tcb_svn.to_string()),
+            tee_tcb_svn2: domain
+                .and_then(|seen| seen.tee_tcb_svn2)
+                .map(|svn| svn.to_string()),
+            tee_tcb_svn_seen: domain.map(|seen| seen.seen.to_string()),
             names: names.collect(),
             levels: levels(&known.certificates, &known.gaps, now),
             raw_tcbs: raw_tcbs.collect(),

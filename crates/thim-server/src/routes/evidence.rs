@@ -1,5 +1,7 @@
-//! The own API of evidence: what is known about a quote or a report, as the command line tells it. Open, as all reading is; it
-//! shows nothing that names one machine. What is not accepted is explained with 200 all the same: the question was
+//! The own API of evidence: what is known about a quote or a report, as the command line tells it. Open, as all reading is;
+//! it shows nothing that names one machine. To ask that the register records what a quote says wants the token that
+//! registers platforms; where the configuration says it, nobody has to ask. What is not accepted is explained with 200
+//! all the same: the question was
 //! answered.
 
 use std::collections::BTreeSet;
@@ -17,8 +19,9 @@ use thim_verify::{Error, EvaluationNumber, MAX_QUOTE_BYTES, QuotePolicy, UnixTim
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller;
-use super::own::{Answer, Service, parsed};
+use super::own::{Answer, Service, parsed, refuse_in_the_past};
 use super::problem::{Params, ProblemResponse, problem};
+use crate::access::Act;
 use crate::baseline::Choice;
 use crate::evidence::form::{self, Decoded, EvidenceKind};
 use crate::evidence::quote::unreadable;
@@ -48,6 +51,9 @@ pub(super) struct ExplainQuery {
     allow: Option<String>,
     /// The product of a report's chip, where a report of version 2 does not say it.
     product: Option<String>,
+    /// True, with a token that registers platforms: the register records what a genuine quote of a platform that it knows
+    /// says. False: it does not. As configured by default.
+    record: Option<bool>,
 }
 
 /// What is told.
@@ -66,12 +72,20 @@ pub(super) enum Told {
 /// hex text; a report also in the 2600 bytes of an Azure vTPM.
 #[utoipa::path(post, path = "/thim/v1/evidence/explain", operation_id = "explain_evidence", params(ExplainQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 200, body = Told), (status = 400, body = Problem), (status = 413, body = Problem)))]
+    responses((status = 200, body = Told), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem)))]
 async fn explain(
     State(service): State<Arc<Service>>,
     Params(query): Params<ExplainQuery>,
     request: Request,
 ) -> Answer<Told> {
+    if query.record == Some(true) {
+        caller::admit(&service, &request, Act::RegisterPlatforms)?;
+        refuse_in_the_past(&service)?;
+        if query.at.is_some() {
+            let why = "record excludes at: what a quote says now is recorded";
+            return Err(wrong(why.to_owned()));
+        }
+    }
     let at = query.at.as_deref();
     let at = at.map(|text| parsed("at", text)).transpose()?;
     let body = caller::body(request, EVIDENCE_BYTES).await?;
@@ -126,6 +140,7 @@ async fn quote(
         policy,
         pck: None,
         platform_ids: false,
+        record: query.record,
     };
     let decoded = match decoded {
         Ok(decoded) => decoded,

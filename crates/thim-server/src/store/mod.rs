@@ -11,6 +11,7 @@
 mod chips;
 mod endorsements;
 mod handover;
+mod platform_evidence;
 mod platform_rows;
 mod platforms;
 mod policies;
@@ -31,6 +32,7 @@ use thim_verify::{Digest, UnixTime};
 pub use chips::{ChipFilter, ChipRow, ChipWrite, WantedCounts, WantedRow, WantedWrite};
 pub use endorsements::{EndorsementRow, NewEndorsement};
 pub use handover::{CachedRow, Span, Unfetched};
+pub use platform_evidence::{DomainEvidence, EvidenceNoted, EvidenceRow};
 pub use platform_rows::{
     AliasRow, Gap, GapRow, PckRow, PlatformFilter, PlatformOrigin, PlatformRow, RawTcbRow,
     RegistrationRow, Sealed, TimelineRow,
@@ -145,11 +147,14 @@ impl Store {
             writer,
             lock,
         };
-        // Version 1 had no platforms, version 2 no chips; the statements above have just added their tables.
-        sqlx::query("UPDATE meta SET value = $1 WHERE name = 'schema' AND value IN ('1', '2')")
-            .bind(SCHEMA_VERSION)
-            .execute(&store.writer)
-            .await?;
+        // Version 1 had no platforms, version 2 no chips, version 3 no evidence; the statements above have just added their
+        // tables.
+        sqlx::query(
+            "UPDATE meta SET value = $1 WHERE name = 'schema' AND value IN ('1', '2', '3')",
+        )
+        .bind(SCHEMA_VERSION)
+        .execute(&store.writer)
+        .await?;
         store
             .settle_meta(directory, "schema", SCHEMA_VERSION, |found| {
                 StoreError::Version {
@@ -265,7 +270,7 @@ fn time(secs: i64) -> UnixTime {
     UnixTime::from_secs(secs)
 }
 
-const SCHEMA_VERSION: &str = "3";
+const SCHEMA_VERSION: &str = "4";
 const READERS: u32 = 2;
 /// One writer and WAL never wait on each other; a backup tool may.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

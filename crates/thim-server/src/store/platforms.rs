@@ -155,7 +155,7 @@ pub struct NewRegistration {
 }
 
 impl Store {
-    /// Forgets a platform: its names, certificates, story and secrets. False where there is none.
+    /// Forgets a platform: its names, certificates, evidence, story and secrets. False where there is none.
     pub async fn forget_platform(&self, id: &str) -> Result<bool, StoreError> {
         let mut connection = self.writer.acquire().await?;
         let result = forget(&mut connection, id).await;
@@ -316,6 +316,7 @@ pub(super) async fn apply(
             "UPDATE platform_timeline SET platform = $2 WHERE platform = $1",
             "UPDATE OR REPLACE raw_tcb SET platform = $2 WHERE platform = $1",
             "UPDATE OR REPLACE pck_certificate SET platform = $2 WHERE platform = $1",
+            "UPDATE OR IGNORE platform_evidence SET platform = $2 WHERE platform = $1",
         ] {
             sqlx::query(statement)
                 .bind(merged)
@@ -325,6 +326,7 @@ pub(super) async fn apply(
         }
         for statement in [
             "DELETE FROM pck_gap WHERE platform = $1",
+            "DELETE FROM platform_evidence WHERE platform = $1",
             "DELETE FROM platform WHERE id = $1",
         ] {
             sqlx::query(statement)
@@ -479,6 +481,7 @@ async fn forget(connection: &mut SqliteConnection, id: &str) -> Result<bool, Sto
         "DELETE FROM pck_gap WHERE platform = $1",
         "DELETE FROM raw_tcb WHERE platform = $1",
         "DELETE FROM platform_timeline WHERE platform = $1",
+        "DELETE FROM platform_evidence WHERE platform = $1",
     ] {
         sqlx::query(statement).bind(id).execute(&mut *tx).await?;
     }

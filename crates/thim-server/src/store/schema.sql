@@ -1,4 +1,4 @@
--- THIM's store, version 3. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
+-- THIM's store, version 4. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
 -- and in how `seq` numbers itself; every other statement of the store is common SQL.
 -- Times are whole seconds since 1970 UTC unless a name ends in _millis.
 
@@ -180,6 +180,18 @@ CREATE TABLE IF NOT EXISTS raw_tcb (
   last     BIGINT NOT NULL,
   told     BIGINT NOT NULL DEFAULT 0, -- when a registration or an import last told it; 0: none did
   PRIMARY KEY (platform, qe_id, tcb)
+);
+
+-- What a platform's newest genuine quote said, where that is to be recorded; of TEE TCB SVNs, the newest trust domain's.
+CREATE TABLE IF NOT EXISTS platform_evidence (
+  platform     TEXT PRIMARY KEY,
+  tee          TEXT NOT NULL,         -- 'sgx' or 'tdx': whose quoting enclave it was
+  qe_isv_svn   BIGINT NOT NULL,
+  pck_tcb      TEXT NOT NULL,         -- TCB of the PCK certificate: 36 upper hex digits
+  seen         BIGINT NOT NULL,
+  tee_tcb_svn  TEXT,                  -- 32 upper hex digits; NULL until a trust domain's quote was seen
+  tee_tcb_svn2 TEXT,                  -- NULL where that quote's report has none
+  td_seen      BIGINT                 -- when that quote was seen
 );
 
 -- A platform's story; the oldest rows make room.

@@ -217,6 +217,27 @@ fn print(record: &PlatformRecord, json: bool) -> Result<(), String> {
             summary.cached_keys.map_or_else(|| "-".to_owned(), flag),
         ),
     ];
+    // What is not recorded is not known, and said so only by its absence.
+    let seen = |what: &str, at: &Option<String>| {
+        let at = at.as_deref().unwrap_or_default();
+        format!("{what}, seen {at}")
+    };
+    if let Some(svn) = &record.tee_tcb_svn {
+        rows.push(("TEE TCB SVN", seen(svn, &record.tee_tcb_svn_seen)));
+    }
+    if let Some(svn) = &record.tee_tcb_svn2 {
+        rows.push(("TEE TCB SVN 2", seen(svn, &record.tee_tcb_svn_seen)));
+    }
+    if let Some(svn) = record.qe_isv_svn {
+        let tee = record.evidence_tee.as_deref().unwrap_or_default();
+        rows.push((
+            "QE ISVSVN",
+            seen(&format!("{svn} ({tee})"), &record.evidence_seen),
+        ));
+    }
+    if let Some(tcb) = &record.pck_tcb {
+        rows.push(("PCK TCB of quote", seen(tcb, &record.evidence_seen)));
+    }
     for name in &record.names {
         let weak = if name.strong {
             ""

@@ -66,6 +66,10 @@ pub struct Args {
     /// Print PPID and platform instance id too
     #[arg(long, conflicts_with = "service")]
     show_platform_ids: bool,
+    /// Record in the register what a genuine quote of a platform that it knows says: TEE TCB SVN, QE ISVSVN, the PCK
+    /// certificate's TCB, and when [default: [evidence] record of the configuration]
+    #[arg(long, conflicts_with_all = ["at", "collateral"])]
+    record: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -156,11 +160,12 @@ async fn judge(args: &Args, bytes: &[u8]) -> Result<Answer, String> {
     } else {
         Intent::Fetch
     };
+    let config = args.place.configuration()?;
     let register = args.place.open_register(intent).await?;
     let Register::Store(platforms, clock) = &register else {
         return Err("--service names no service".to_owned());
     };
-    let explainer = Explainer::new(std::sync::Arc::clone(platforms));
+    let explainer = Explainer::new(std::sync::Arc::clone(platforms), config.evidence);
     let now = clock.now();
     let answer = if args.against.is_empty() {
         let told = explainer.quote(&decoded, &ask, now).await;
@@ -204,6 +209,9 @@ fn explain_path(args: &Args) -> String {
             query.push(format!("{name}={}", list(&items)));
         }
     }
+    if args.record {
+        query.push("record=true".to_owned());
+    }
     let mark = if query.is_empty() { "" } else { "?" };
     format!("/thim/v1/evidence/explain{mark}{}", query.join("&"))
 }
@@ -228,6 +236,7 @@ fn ask(args: &Args) -> Result<QuoteAsk, String> {
         policy,
         pck: args.pck.as_deref().map(pck).transpose()?,
         platform_ids: args.show_platform_ids,
+        record: args.record.then_some(true),
     })
 }
 

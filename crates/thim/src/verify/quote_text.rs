@@ -32,6 +32,9 @@ pub fn explain(told: &QuoteExplanation) {
         }
     }
     facts(told);
+    if told.recorded {
+        tables::say("recorded in the register");
+    }
     for note in &told.notes {
         tables::say(format_args!("note: {}", tables::printable(note)));
     }

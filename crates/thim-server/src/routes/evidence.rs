@@ -168,10 +168,11 @@ async fn report(
         ("accept", query.accept.is_some()),
         ("against", query.against.is_some()),
         ("number", query.number.is_some()),
+        ("record", query.record == Some(true)),
         ("update", query.update.is_some()),
     ] {
         if given {
-            let why = "the evidence is an SEV-SNP report; only a quote is judged by that";
+            let why = "the evidence is an SEV-SNP report; that is for quotes alone";
             return Err(wrong(format!("{name}: {why}")));
         }
     }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod amd;
+mod explain;
 mod platform_bodies;
 mod quote;
 mod verify_report;
@@ -20,6 +21,7 @@ use thim_verify::{
 
 pub use agent::agent_files;
 pub use amd::{amd_certificate, amd_intake, snp_report};
+pub use explain::explain_request;
 pub use platform_bodies::platform_bodies;
 pub use quote::{certification_data, quote};
 pub use verify_report::{report_collateral, report_file};

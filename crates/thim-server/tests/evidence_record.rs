@@ -171,7 +171,11 @@ async fn whoever_asks_for_it_needs_the_token_that_registers() {
     report[0] = 2;
     let refused = ask(&fleet, query, report, Some(&registrar)).await;
     problem(&refused, 400);
-    assert!(refused.text().contains("record: only what a quote says"));
+    assert!(
+        refused
+            .text()
+            .contains("record: the evidence is an SEV-SNP report")
+    );
     nothing_known(&record(&fleet, &platform).await);
 
     let told = explained(&fleet, query, bytes, Some(&registrar)).await;

@@ -415,6 +415,9 @@ async fn operations_say_how_it_is() {
     }
     let openapi = fleet.get("/thim/v1/openapi.json").await;
     assert!(openapi.text().contains("/thim/v1/editions/{id}/release"));
+    for schema in ["QuoteExplanation", "ReportExplanation", "ReportFacts"] {
+        assert!(openapi.text().contains(&format!("\"{schema}\":{{")));
+    }
     let refused = fleet
         .send(
             fleet

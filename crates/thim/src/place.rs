@@ -73,6 +73,18 @@ pub enum Intent {
 }
 
 impl Place {
+    /// A data directory, for a command with options of its own.
+    pub fn of(config: Option<PathBuf>, data: PathBuf) -> Self {
+        Self {
+            config,
+            data: Some(data),
+            service: None,
+            token_file: None,
+            ca_file: None,
+            clock: None,
+        }
+    }
+
     /// Opens it; the error is for people.
     pub async fn open(&self) -> Result<Opened, String> {
         self.open_by(Clock::by_hand).await

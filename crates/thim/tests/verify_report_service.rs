@@ -6,12 +6,12 @@ mod program;
 mod snp;
 
 use judging::{verify, written};
-use program::{json, start, text};
+use program::{code, json, said, start, text, thim};
 use serde_json::Value;
 use snp::SimulatedKds;
 use thim_client::Client;
 use thim_server::clock::Clock;
-use thim_sim::{AmdProduct, ReportSpec, ReportVersion};
+use thim_sim::{AmdProduct, ChipSpec, ReportSpec, ReportVersion};
 
 /// But for where things came from: the command had them from the service.
 fn without_sources(mut told: Value) -> Value {
@@ -36,12 +36,20 @@ fn the_command_and_the_service_tell_the_same() {
     );
     let config = file("thim.toml", config.as_bytes());
     let data = folder.path().join("data");
-    let (_running, url) = start(&["serve", "--config", &config, "--data", text(&data)]);
+    let (running, url) = start(&["serve", "--config", &config, "--data", text(&data)]);
     let client = Client::new(&url, None, None).expect("a client");
     let explain = |query: &str, bytes: &[u8]| -> Value {
         let path = format!("/thim/v1/evidence/explain{query}");
         client.post_bytes(&path, bytes).expect("an answer")
     };
+    let management = sim.kds().management();
+    let known = management
+        .chip_of(AmdProduct::Milan)
+        .report(&ReportSpec::default());
+    let stranger = management
+        .add_chip(&ChipSpec::new(AmdProduct::Milan))
+        .expect("a chip");
+    let stranger = stranger.report(&ReportSpec::default());
     for (product, version) in [
         (AmdProduct::Milan, ReportVersion::V2),
         (AmdProduct::Milan, ReportVersion::V3),
@@ -59,7 +67,8 @@ fn the_command_and_the_service_tell_the_same() {
         let mut forged = report(false);
         forged[0x90] ^= 1;
         // All that is needed is fetched by the first, and then judged at one instant.
-        assert_eq!(explain("", &report(false))["verdict"], "accepted");
+        let first = explain("", &report(false));
+        assert_eq!(first["verdict"], "accepted", "{product}: {first:#}");
         let at = Clock::system().now().to_string();
         for (bytes, allow, verdict) in [
             (&report(false)[..], "expired", "accepted"),
@@ -86,5 +95,28 @@ fn the_command_and_the_service_tell_the_same() {
             assert_eq!(theirs["verdict"], verdict, "{theirs:#}");
             assert_eq!(without_sources(ours), without_sources(theirs));
         }
+        // A report is no quote, whoever is asked.
+        let path = file("report.bin", &report(false));
+        let output = thim(&["verify", "quote", &path, "--service", &url]);
+        assert_eq!(code(&output), 2);
+        assert!(said(&output).contains("no quote"), "{}", said(&output));
     }
+    // Without the service, by its store alone; another chip's certificate is not there, and is not fetched.
+    drop(running);
+    drop(sim);
+    let by_store = ["--data", text(&data), "--config", &config, "--json"];
+    let path = file("report.bin", &known);
+    let told = verify(&[&[path.as_str()], &by_store[..]].concat());
+    assert_eq!(code(&told), 0, "{}", said(&told));
+    assert_eq!(json(&told)["facts"]["endorsement"]["source"], "store");
+    let path = file("stranger.bin", &stranger);
+    let told = verify(&[&[path.as_str()], &by_store[..]].concat());
+    assert_eq!(
+        (code(&told), &json(&told)["verdict"]),
+        (2, &Value::from("unknown"))
+    );
+    let nowhere = text(&folder.path().join("nowhere")).to_owned();
+    let none = verify(&[&path, "--data", &nowhere, "--config", &config]);
+    assert_eq!(code(&none), 2);
+    assert!(!folder.path().join("nowhere").exists());
 }

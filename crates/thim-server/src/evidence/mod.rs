@@ -3,8 +3,8 @@
 //! [`Explainer`] is the story: read the quote, find its PCK certificate, choose a number, pick editions by the vendor's
 //! dates, fetch what is missing where that is allowed, verify, tell. [`history`] picks editions, [`files`] does the same
 //! among files, [`quote`] turns findings into what is told; the own API and the command line tell the same. Nothing is
-//! changed by looking, unless what a quote says of its platform is to be recorded ([`Config`]). [`ReportExplainer`] is the
-//! same story of a report, [`report`] what is told about it.
+//! changed by looking, unless what a quote says of its platform is to be recorded ([`Config`]). [`ReportExplainer`] is
+//! the same story of a report, [`report`] what is told about it.
 
 pub mod files;
 pub mod form;

@@ -113,6 +113,15 @@ impl ReportExplainer {
         edges.fold(now, UnixTime::max)
     }
 
+    /// What had begun or was issued by then counts: of what has just been fetched all.
+    fn until(&self, search: &Search<'_>) -> UnixTime {
+        if search.fetch {
+            self.later(search.at)
+        } else {
+            search.at
+        }
+    }
+
     async fn gather(
         &self,
         search: &Search<'_>,
@@ -192,11 +201,7 @@ impl ReportExplainer {
         ask: &ChipAsk,
         search: &Search<'_>,
     ) -> Result<Vec<Endorsement>, StoreError> {
-        let until = if search.fetch {
-            self.later(search.at)
-        } else {
-            search.at
-        };
+        let until = self.until(search);
         let mut rows = self.chips.held(ask).await?;
         rows.retain(|row| is_usable(row.state) && row.not_before <= until);
         rows.sort_by_key(|row| Reverse(row.not_before));
@@ -230,7 +235,7 @@ impl ReportExplainer {
                 &collateral,
                 self.products(),
                 anchors,
-                search.at,
+                self.until(search),
             );
             let failed = looked.failed().count();
             if looked.outcome(FindingName::Endorsement) == Some(&Outcome::Passed)
@@ -269,7 +274,7 @@ impl ReportExplainer {
             let chain = verify_cert_chain(chain, product, kind, None, anchors, begun).ok()?;
             Some(chain.into_inner())
         };
-        let document = collateral.amd_document_at(key, search.at).await?;
+        let document = collateral.amd_document_at(key, self.until(search)).await?;
         if let Some(value) = document.and_then(|document| genuine(&document)) {
             return Ok(Some(Sourced {
                 value,
@@ -293,10 +298,14 @@ impl ReportExplainer {
         let kind = search.kind;
         let key = ArtefactKey::AmdCrl { product, kind };
         self.refresh(key, search, notes).await;
-        let document = self.collateral().amd_document_at(key, search.at).await?;
+        let document = self
+            .collateral()
+            .amd_document_at(key, self.until(search))
+            .await?;
         let anchors = self.collateral().amd().anchors();
         let list = document.and_then(|document| parse_crl(&document).ok());
-        let list = list.and_then(|list| verify_crl(list, product, anchors, search.at).ok());
+        let list =
+            list.and_then(|list| verify_crl(list, product, anchors, self.until(search)).ok());
         Ok(list.map(|list| Sourced {
             value: list.into_inner(),
             source: STORE.to_owned(),

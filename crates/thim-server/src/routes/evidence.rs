@@ -167,17 +167,13 @@ async fn report(
         ("accept", query.accept.is_some()),
         ("against", query.against.is_some()),
         ("number", query.number.is_some()),
+        ("record", query.record == Some(true)),
         ("update", query.update.is_some()),
     ] {
         if given {
-            let why = "the evidence is an SEV-SNP report; only a quote is judged by that";
+            let why = "the evidence is an SEV-SNP report; that is for quotes alone";
             return Err(wrong(format!("{name}: {why}")));
         }
-    }
-    if query.record == Some(true) {
-        return Err(wrong(
-            "record: only what a quote says is recorded".to_owned(),
-        ));
     }
     let said: Option<Product> = match query.product.as_deref().map(str::parse).transpose() {
         Ok(said) => said,

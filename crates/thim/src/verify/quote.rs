@@ -12,8 +12,9 @@ use thim_client::{QuoteComparison, QuoteExplanation};
 use thim_server::baseline::Choice;
 use thim_server::clock::Clock;
 use thim_server::evidence::files::FileCollateral;
+use thim_server::evidence::form::{self, EvidenceKind};
 use thim_server::evidence::quote::{Telling, explain, unreadable};
-use thim_server::evidence::{Explainer, QuoteAsk, form};
+use thim_server::evidence::{Explainer, QuoteAsk};
 use thim_server::intake;
 use thim_verify::{
     ConvergedStatus, EvaluationNumber, Issuers, MAX_QUOTE_BYTES, PckCertificate, QuotePolicy,
@@ -180,6 +181,12 @@ async fn judge(args: &Args, bytes: &[u8]) -> Result<Answer, String> {
 
 /// By a running service, whose clock and policy of fetching count.
 fn asked(args: &Args, client: &thim_client::Client, bytes: &[u8]) -> Result<Answer, String> {
+    // The service would explain it as what it is, in another shape.
+    if let Ok(decoded) = form::decode("quote", bytes)
+        && decoded.kind() == EvidenceKind::Report
+    {
+        return Err("this is an SEV-SNP report, no quote: see thim verify report".to_owned());
+    }
     let path = explain_path(args);
     if args.against.is_empty() {
         let told = remote::explain(client, &path, bytes)?;

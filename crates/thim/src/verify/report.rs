@@ -7,20 +7,23 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use thim_client::Client;
 use thim_server::clock::Clock;
 use thim_server::config::Config;
-use thim_server::evidence::form;
+use thim_server::evidence::form::{self, ReportForm};
 use thim_server::evidence::report::{
     ReportExplanation, ReportJudge, Sourced, explain, product_of, unreadable,
 };
+use thim_server::evidence::{ReportAsk, ReportExplainer};
 use thim_server::intake;
 use thim_verify::UnixTime;
-use thim_verify::amd::{AuthorityRole, CertChain, Product, Relaxation, Status};
+use thim_verify::amd::{AuthorityRole, CertChain, Product, Relaxation, SnpReport, Status};
 
 use super::gathering::{Choice, Files};
 use super::{material, report_text};
+use crate::place::{ChipPlace, Intent, Place};
 use crate::tables;
 
 /// Verify an SEV-SNP attestation report
@@ -47,6 +50,9 @@ pub struct Args {
     /// Files and folders to pick from what fits the report: certificates and lists, THIM's JSON, certificate tables
     #[arg(long, value_name = "PATH", num_args = 1..)]
     collateral: Vec<PathBuf>,
+    /// Judge by what the store of this data directory holds, with no server running on it; nothing is fetched
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "vcek", "chain", "crl", "collateral"])]
+    data: Option<PathBuf>,
     /// The product (Milan, Genoa, Turin), where a report of version 2 does not say it
     #[arg(long, value_name = "NAME")]
     product: Option<Product>,
@@ -77,7 +83,7 @@ pub struct Args {
 pub fn run(args: Args) -> ExitCode {
     crate::collateral::carry_out(async move {
         let at = args.at.unwrap_or_else(|| Clock::system().now());
-        let answer = judge(&args, at)?;
+        let answer = judge(&args, at).await?;
         if args.json {
             tables::json(&answer)?;
         } else {
@@ -91,7 +97,7 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
+async fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
     let config = Config::load(args.config.as_deref()).map_err(|error| error.to_string())?;
     let anchors = config.amd_anchors().map_err(|error| error.to_string())?;
     let products = config.amd.products().map_err(|error| error.to_string())?;
@@ -104,6 +110,17 @@ fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
         let said = args.product.map_or("", Product::name);
         format!("--product {said}, but the report is of {stated}")
     })?;
+    let relaxations: BTreeSet<Relaxation> = args.allow.iter().copied().collect();
+    if let Some(data) = &args.data {
+        let ask = ReportAsk {
+            product,
+            at: Some(at),
+            fetch: false,
+            relaxations,
+            show_chip_id: args.show_chip_id,
+        };
+        return by_store(args, data, (form, &report), &ask, at).await;
+    }
     let service = service(args)?;
     let (files, mut notes) = files(args)?;
     let choice = Choice {
@@ -117,7 +134,6 @@ fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
     let mut material = choice.gather(files);
     notes.append(&mut material.notes);
     material.notes = notes;
-    let relaxations: BTreeSet<Relaxation> = args.allow.iter().copied().collect();
     let judge = ReportJudge {
         products: &products,
         anchors: &anchors,
@@ -126,6 +142,27 @@ fn judge(args: &Args, at: UnixTime) -> Result<ReportExplanation, String> {
         show_chip_id: args.show_chip_id,
     };
     Ok(explain((form, &report), product, material, &judge))
+}
+
+async fn by_store(
+    args: &Args,
+    data: &Path,
+    report: (ReportForm, &SnpReport),
+    ask: &ReportAsk,
+    at: UnixTime,
+) -> Result<ReportExplanation, String> {
+    if !data.is_dir() {
+        return Err(format!("{}: no data directory", data.display()));
+    }
+    let place = Place::of(args.config.clone(), data.to_owned());
+    let opened = place.open_chips(Intent::Read).await?;
+    let ChipPlace::Store(chips, _) = &opened else {
+        return Err("a data directory is no service".to_owned());
+    };
+    let explainer = ReportExplainer::new(Arc::clone(chips));
+    let answer = explainer.report(report, ask, at).await;
+    opened.close().await;
+    answer.map_err(|error| error.to_string())
 }
 
 fn service(args: &Args) -> Result<Option<Client>, String> {

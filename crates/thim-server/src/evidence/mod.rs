@@ -33,6 +33,7 @@ use crate::baseline::Choice;
 use crate::collateral::{Ask, Collateral};
 use crate::platforms::Platforms;
 use crate::store::StoreError;
+use crate::upstream::Source;
 use crate::view::Subject;
 
 /// `[evidence]`.
@@ -160,7 +161,7 @@ impl Explainer {
         let gathered = self
             .gather(quote, chain.as_deref(), ask, now, notes)
             .await?;
-        let at = ask.at.unwrap_or(now);
+        let at = self.until(ask, now);
         let findings = verifier
             .quotes
             .verify(quote, pck.as_ref(), &gathered.collateral, at);
@@ -182,6 +183,19 @@ impl Explainer {
             }
         }
         Ok(told)
+    }
+
+    /// The instant to judge at. Time passes while something is fetched, and the vendor may have signed it in the second in
+    /// which it was asked: of what was just fetched nothing is of the future.
+    fn until(&self, ask: &QuoteAsk, now: UnixTime) -> UnixTime {
+        match ask.at {
+            Some(at) => at,
+            None if ask.fetch => {
+                let edges = self.collateral().intel().all().map(Source::now);
+                edges.fold(now, UnixTime::max)
+            }
+            None => now,
+        }
     }
 
     /// What trusts what the collateral's keeper trusts now.
@@ -354,7 +368,7 @@ impl Explainer {
             };
             if stale && ask.at.is_none() && ask.fetch {
                 match collateral.answer(asked(*key), now).await {
-                    Ok(_) => picked = collateral.edition_at(*key, at).await?,
+                    Ok(_) => picked = collateral.edition_at(*key, self.until(ask, now)).await?,
                     Err(refusal) => missing = refusal.to_string(),
                 }
             }

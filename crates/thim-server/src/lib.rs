@@ -6,6 +6,7 @@
 pub mod access;
 pub mod admission;
 pub mod baseline;
+pub mod baselines;
 pub mod chips;
 pub mod clock;
 pub mod collateral;

@@ -114,6 +114,11 @@ impl Remark {
 
 /// Every event name, so that every metric series exists from the start.
 pub const EVENT_NAMES: &[&str] = &[
+    "baseline.discarded",
+    "baseline.drafted",
+    "baseline.promoted",
+    "baseline.rolled-back",
+    "baseline.withdrawn",
     "cadence.missed",
     "chip.forgotten",
     "chip.registered",

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Access, AccessError, admin_token};
+use crate::baselines::{self, Baselines};
 use crate::chips::{Chips, Step};
 use crate::clock::Clock;
 use crate::collateral::{Collateral, OpenError, Settings};
@@ -40,6 +41,9 @@ pub enum StartError {
     /// PCCS's token hashes.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The acts on baselines.
+    #[error(transparent)]
+    Baselines(#[from] baselines::OpenError),
     /// The sealing key.
     #[error(transparent)]
     Sealing(#[from] SealingError),
@@ -75,6 +79,8 @@ pub struct Server {
     pub platforms: Arc<Platforms>,
     /// The keeper of certificates of AMD's chips.
     pub chips: Arc<Chips>,
+    /// The keeper of baselines.
+    pub baselines: Arc<Baselines>,
     /// What secrets are sealed with.
     pub sealer: Arc<Sealer>,
     /// What tells platforms apart.
@@ -141,6 +147,7 @@ impl Server {
             config.amd.clone(),
         )
         .map_err(OpenError::Config)?;
+        let baselines = Baselines::open(Arc::clone(&collateral), Arc::clone(&platforms)).await?;
         let service = Arc::new(Service {
             collateral: Arc::clone(&collateral),
             clock: clock.clone(),
@@ -148,6 +155,7 @@ impl Server {
             sealer: Arc::clone(&sealer),
             platforms: Arc::clone(&platforms),
             chips: Arc::clone(&chips),
+            baselines: Arc::clone(&baselines),
             explainer: Explainer::new(Arc::clone(&platforms), config.evidence),
             reports: ReportExplainer::new(Arc::clone(&chips)),
             body_limit_bytes: config.limits.body_bytes,
@@ -225,6 +233,7 @@ impl Server {
             collateral,
             platforms,
             chips,
+            baselines,
             sealer,
             identity,
             stop,

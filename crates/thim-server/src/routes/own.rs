@@ -20,6 +20,7 @@ use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
 use super::{chips, evidence, platforms, tokens};
 use crate::access::{Access, Act};
+use crate::baselines::Baselines;
 use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
@@ -44,6 +45,8 @@ pub struct Service {
     pub platforms: Arc<Platforms>,
     /// The keeper of certificates of AMD's chips.
     pub chips: Arc<Chips>,
+    /// The keeper of baselines.
+    pub baselines: Arc<Baselines>,
     /// What explains quotes.
     pub explainer: Explainer,
     /// What explains reports.

@@ -8,6 +8,7 @@
 //! Who trusts it. Nobody: what comes out is parsed and verified again before it is published
 //! (`collateral`), so an altered file is found, not served.
 
+mod baselines;
 mod chips;
 mod endorsements;
 mod handover;
@@ -29,6 +30,7 @@ use sqlx::sqlite::{
 };
 use thim_verify::{Digest, UnixTime};
 
+pub use baselines::{Acted, ReachedRow};
 pub use chips::{ChipFilter, ChipRow, ChipWrite, WantedCounts, WantedRow, WantedWrite};
 pub use endorsements::{EndorsementRow, NewEndorsement};
 pub use handover::{CachedRow, Span, Unfetched};
@@ -147,10 +149,10 @@ impl Store {
             writer,
             lock,
         };
-        // Version 1 had no platforms, version 2 no chips, version 3 no evidence; the statements above have just added their
-        // tables.
+        // Version 1 had no platforms, version 2 no chips, version 3 no evidence, version 4 no baselines; the statements above
+        // have just added their tables.
         sqlx::query(
-            "UPDATE meta SET value = $1 WHERE name = 'schema' AND value IN ('1', '2', '3')",
+            "UPDATE meta SET value = $1 WHERE name = 'schema' AND value IN ('1', '2', '3', '4')",
         )
         .bind(SCHEMA_VERSION)
         .execute(&store.writer)
@@ -270,7 +272,7 @@ fn time(secs: i64) -> UnixTime {
     UnixTime::from_secs(secs)
 }
 
-const SCHEMA_VERSION: &str = "4";
+const SCHEMA_VERSION: &str = "5";
 const READERS: u32 = 2;
 /// One writer and WAL never wait on each other; a backup tool may.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
--- THIM's store, version 4. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
+-- THIM's store, version 5. SQLite's dialect only here: a PostgreSQL schema differs in BLOB (BYTEA)
 -- and in how `seq` numbers itself; every other statement of the store is common SQL.
 -- Times are whole seconds since 1970 UTC unless a name ends in _millis.
 
@@ -293,4 +293,33 @@ CREATE INDEX IF NOT EXISTS wanted_vcek_by_due ON wanted_vcek (due);
 CREATE TABLE IF NOT EXISTS vcek_call (
   name      TEXT PRIMARY KEY,         -- keyed hash of product, chip id and TCB
   at_millis BIGINT NOT NULL
+);
+
+-- Append-only, hash-chained: every act on a baseline (`baseline::acts`). The last hash is in `meta` too (`baseline_head`).
+CREATE TABLE IF NOT EXISTS baseline_act (
+  seq          INTEGER PRIMARY KEY,   -- from 1, without gaps
+  at           BIGINT NOT NULL,
+  who          TEXT NOT NULL,
+  kind         TEXT NOT NULL,         -- 'draft', 'discard', 'promote', 'withdraw' or 'rollback'
+  scope        TEXT NOT NULL,         -- 'default', 'floor', or a tenant's name
+  tee          TEXT NOT NULL,         -- 'sgx', 'tdx' or 'sev-snp'
+  version      BIGINT NOT NULL,
+  rule         TEXT,                  -- canonical JSON, of an act that makes a version
+  from_version BIGINT,                -- of a rollback
+  effective    BIGINT,                -- of a promotion or rollback
+  reason       TEXT NOT NULL,
+  forecast     TEXT,                  -- digest of the forecast that was looked at
+  dropped      BIGINT,                -- how many platforms drop out by it
+  previous     TEXT NOT NULL,         -- hash of the row before; zeros before the first
+  hash         TEXT NOT NULL          -- SHA-256 of all of the above
+);
+
+-- The highest evaluation number each version of a baseline has reached: it never falls by itself.
+CREATE TABLE IF NOT EXISTS baseline_reached (
+  scope   TEXT NOT NULL,
+  tee     TEXT NOT NULL,
+  version BIGINT NOT NULL,            -- 0 where nobody ever acted
+  number  BIGINT NOT NULL,
+  at      BIGINT NOT NULL,
+  PRIMARY KEY (scope, tee, version)
 );

@@ -4,7 +4,7 @@
 //! whose TCB recovery event is at least 12 months old, *early* the highest there is, both read from the
 //! signed lists. Lists of SGX and TDX number the same events and inform each other; a list past its next
 //! update still informs the choice and is flagged. Without any list, standard is what the source called
-//! standard, else the highest current number. Named baselines and tenants are a later issue; they choose here too.
+//! standard, else the highest current number. What a baseline makes of it is in [`selection`](super::selection).
 
 use thim_verify::{EvaluationEntry, EvaluationNumber, EvaluationNumbers, Tee, UnixTime};
 
@@ -106,6 +106,46 @@ impl Lists {
         })
     }
 
+    /// The highest number whose TCB recovery event is at least so many days old; `None` where no list has one.
+    pub fn at_least_days_old(&self, days: u32, now: UnixTime) -> Option<Chosen> {
+        let entries = self.both().flat_map(|list| list.entries.iter());
+        let latest = now.plus_secs(-i64::from(days) * DAY_SECS);
+        let number = entries
+            .filter(|entry| entry.event_date <= latest)
+            .map(|entry| entry.number)
+            .max()?;
+        let fresh = self.both().any(|list| now < list.next_update);
+        Some(Chosen {
+            number,
+            from_expired_list: !fresh,
+        })
+    }
+
+    /// Every number the newest lists name with its event's date, lowest first.
+    pub fn entries(&self) -> Vec<EvaluationEntry> {
+        let all = self.both().flat_map(|list| list.entries.iter());
+        let mut entries: Vec<EvaluationEntry> = all.cloned().collect();
+        entries.sort_by_key(|entry| entry.number);
+        entries.dedup_by_key(|entry| entry.number);
+        entries
+    }
+
+    /// When each number that is not standard yet becomes so, within `days` from `now`: (instant, number), soonest first.
+    pub fn standard_moves(&self, now: UnixTime, days: u32) -> Vec<(UnixTime, EvaluationNumber)> {
+        let until = now.plus_secs(i64::from(days) * DAY_SECS);
+        let standard = self.choose(Choice::Standard, now).map(|one| one.number);
+        let mut moves: Vec<_> = self
+            .entries()
+            .iter()
+            .map(|entry| (standard_from(entry), entry.number))
+            .filter(|(at, number)| {
+                now < *at && *at <= until && standard.is_none_or(|standard| *number > standard)
+            })
+            .collect();
+        moves.sort_unstable();
+        moves
+    }
+
     /// The numbers that an unexpired list of either TEE still names, lowest first; empty where none is unexpired.
     pub fn signed_now(&self, now: UnixTime) -> Vec<EvaluationNumber> {
         let mut numbers: Vec<_> = self
@@ -139,6 +179,8 @@ pub fn without_list(choice: Choice, called: &Called) -> Option<EvaluationNumber>
 fn standard_from(entry: &EvaluationEntry) -> UnixTime {
     entry.event_date.plus_months(12)
 }
+
+const DAY_SECS: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 
 pub mod acting;
 pub mod forecasting;
+pub mod overview;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! HTTP: the only place that knows statuses, paths and parameters. Handlers parse, ask, render.
 
 mod answer;
+mod baselines;
 mod caller;
 mod chips;
 mod crl_uri;

@@ -50,6 +50,7 @@ enum Act {
         json: bool,
     },
     /// Throw a draft away
+    #[command(disable_version_flag = true)]
     Discard(TakeBackArgs),
     /// What holds for everybody, and what is to come
     List {
@@ -73,6 +74,7 @@ enum Act {
         json: bool,
     },
     /// Put a draft in force, after a forecast
+    #[command(disable_version_flag = true)]
     Promote {
         #[command(flatten)]
         wish: WishArgs,
@@ -81,6 +83,7 @@ enum Act {
         effective: Option<UnixTime>,
     },
     /// Put an older version's rule in force again, at once, as a new version
+    #[command(disable_version_flag = true)]
     Rollback(WishArgs),
     /// One baseline with every version it ever had
     Show {
@@ -91,6 +94,7 @@ enum Act {
         json: bool,
     },
     /// Take a promotion back that has not taken effect
+    #[command(disable_version_flag = true)]
     Withdraw(TakeBackArgs),
 }
 

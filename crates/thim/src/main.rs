@@ -101,3 +101,13 @@ fn log_to_stderr(format: LogFormat, default: &str) {
 
 /// The filter of commands that are not services: their events are in the store, and what fails is said on stderr.
 const COMMAND_LOG: &str = "error,thim_server=off";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_option_stands_twice() {
+        super::Arguments::command().debug_assert();
+    }
+}

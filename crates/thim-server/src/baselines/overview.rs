@@ -135,7 +135,9 @@ impl Baselines {
         now: UnixTime,
     ) -> BaselineSummary {
         let applied = applied(books, scope, tee, now);
+        let no_floor = *scope == Scope::Floor && applied.version == 0;
         let (number, note) = match self.selection(&applied, tee, view, now) {
+            Some(_) if no_floor => (None, Some("no floor is in force".to_owned())),
             None => (None, None),
             Some(Ok(selection)) => (Some(selection.number), note(&selection)),
             Some(Err(why)) => (None, Some(sentence(why))),

@@ -287,7 +287,7 @@ impl From<NotDone> for ProblemResponse {
             NotDone::NoVersion(_) => (StatusCode::NOT_FOUND, "No such version"),
             NotDone::Overtaken => (StatusCode::CONFLICT, "Somebody else acted meanwhile"),
             NotDone::ReadOnly => (StatusCode::CONFLICT, "A read-only view of the past"),
-            NotDone::Stale { .. } => (StatusCode::CONFLICT, "The forecast is stale"),
+            NotDone::Stale => (StatusCode::CONFLICT, "The forecast is stale"),
             NotDone::Store(error) => return error.into(),
             NotDone::Wrong(_) => (StatusCode::BAD_REQUEST, "A field is wrong"),
         };

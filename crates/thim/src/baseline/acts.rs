@@ -195,7 +195,7 @@ fn judged<T>(done: Result<T, NotDone>) -> Result<Result<T, String>, String> {
             | NotDone::NoVersion(_)
             | NotDone::Overtaken
             | NotDone::ReadOnly
-            | NotDone::Stale { .. }
+            | NotDone::Stale
             | NotDone::Wrong(_)),
         ) => Ok(Err(error.to_string())),
     }

@@ -238,7 +238,7 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
     clean("the refusal", told.as_bytes());
 
     // The log of everything above, at its most talkative, and the files of the store.
-    let log = String::from_utf8_lossy(&log.bytes());
+    let log = String::from_utf8_lossy(&log.bytes()).into_owned();
     assert!(log.contains("TRACE") && log.contains("edition.unverified"));
     clean("the log", log.as_bytes());
     for key in sealing_keys {

@@ -16,6 +16,7 @@ mod platforms;
 mod problem;
 mod query;
 mod receive;
+mod tenants;
 mod tokens;
 
 pub use front::{Body, Front, Peer};

@@ -44,9 +44,11 @@ impl News {
 
     /// Delivers the first in line before a webhook, if it is due.
     pub async fn deliver(&self, webhook: usize, clock: &Clock) -> Result<Delivered, StoreError> {
-        let Some(webhook) = self.receivers().get(webhook) else {
+        let (Some(turn), Some(webhook)) = (self.turn(webhook), self.receivers().get(webhook))
+        else {
             return Ok(Delivered::Gone);
         };
+        let _turn = turn.lock().await;
         if self.collateral().is_read_only() {
             return Ok(Delivered::Gone);
         }

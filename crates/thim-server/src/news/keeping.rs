@@ -30,6 +30,8 @@ pub struct News {
     // When sources were last asked what they serve as standard; at first when this began.
     asked: Mutex<UnixTime>,
     told: Notify,
+    // One attempt at a time for each webhook, whoever makes it.
+    turns: Vec<tokio::sync::Mutex<()>>,
 }
 
 /// Why the keeper could not start.
@@ -67,6 +69,10 @@ impl News {
             metrics.undelivered(name, collateral.store().outbox_count(name).await?);
         }
         Ok(Arc::new(Self {
+            turns: webhooks
+                .iter()
+                .map(|_| tokio::sync::Mutex::default())
+                .collect(),
             webhooks,
             source: config.source.clone(),
             known: tokio::sync::Mutex::new(known),
@@ -89,6 +95,10 @@ impl News {
 
     pub(super) fn receivers(&self) -> &[Webhook] {
         &self.webhooks
+    }
+
+    pub(super) fn turn(&self, webhook: usize) -> Option<&tokio::sync::Mutex<()>> {
+        self.turns.get(webhook)
     }
 
     /// Waits until something was told.

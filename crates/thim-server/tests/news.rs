@@ -290,3 +290,65 @@ async fn what_a_source_calls_standard_is_compared_with_the_lists() {
     assert_eq!(receiver.taken(), ["intel/standard"]);
     fleet.stop().await;
 }
+
+/// What was logged, by whomever.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_receiver_is_tried_again_and_neither_its_url_nor_its_secret_is_told() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .try_init()
+        .expect("the only subscriber");
+    let receiver = Receiver::default();
+    let mut fleet = fleet(&receiver).await;
+    let alive = fleet.config.webhook[0].url.clone();
+    // A port that nobody listens on: it was somebody's a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = free.local_addr().expect("an address").port();
+    drop(free);
+    fleet.config.webhook[0].url = format!("http://127.0.0.1:{port}/{TOKEN}?key={TOKEN}");
+    fleet.restart().await;
+    fleet.clock.advance_millis(7200 * 1000);
+    fleet.management().recovery(0).expect("a number");
+    fleet.refresh().await;
+    look(&fleet).await;
+    assert_eq!(deliver(&fleet).await, Delivered::Wait { secs: 10 });
+    let metrics = fleet.get("/metrics").await;
+    let waiting = "thim_webhook_waiting{webhook=\"ops\"} 1";
+    assert!(metrics.text().contains(waiting), "{}", metrics.text());
+    let shown = format!("{:?}", fleet.config.webhook);
+    fleet.config.webhook[0].url = alive;
+    fleet.restart().await;
+    fleet.clock.advance_millis(10_000);
+    assert_eq!(deliver(&fleet).await, Delivered::Idle);
+    assert_eq!(receiver.taken(), ["intel/evaluation-number/21"]);
+    fleet.stop().await;
+
+    let logged = log.0.lock().expect("the log").clone();
+    let logged = String::from_utf8_lossy(&logged).into_owned();
+    let own = logged.lines().filter(|line| line.contains("thim_server"));
+    let own: Vec<&str> = own.collect();
+    assert!(
+        own.iter()
+            .any(|line| line.contains("news was not delivered"))
+    );
+    for text in own.into_iter().chain([shown.as_str(), metrics.text()]) {
+        assert!(!text.contains(TOKEN) && !text.contains("C2FVsBQ"), "{text}");
+    }
+}

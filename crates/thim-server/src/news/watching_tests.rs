@@ -117,11 +117,11 @@ fn a_source_that_calls_another_number_standard_is_told_of_once() {
         let mut known = Known::default();
         let now = "2026-08-20T00:00:00Z";
         let found = look(&mut known, now, |look| {
-            look.said_standard(&lists, &[one.clone()])
+            look.said_standard(&lists, std::slice::from_ref(&one))
         });
         assert_eq!(found, told.into_iter().collect::<Vec<_>>(), "{one:?}");
         let again = look(&mut known, now, |look| {
-            look.said_standard(&lists, &[one.clone()])
+            look.said_standard(&lists, std::slice::from_ref(&one))
         });
         assert_eq!(again, [""; 0]);
     }

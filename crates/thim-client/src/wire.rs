@@ -5,6 +5,7 @@ mod baselines;
 mod certification;
 mod chips;
 mod explanation;
+mod news;
 mod platforms;
 mod tokens;
 
@@ -24,6 +25,7 @@ pub use explanation::{
     QuoteFacts, ShortComponent, ShortfallPart, ShortfallRecord, ShortfallTarget,
     SupplementalRecord, TrustDomainFacts,
 };
+pub use news::NewsRecord;
 pub use platforms::{
     Diagnosis, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
     PlatformSummary, RegisterReport, RegisterRequest,

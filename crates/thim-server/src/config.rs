@@ -12,7 +12,7 @@ use thim_verify::TrustAnchors;
 use thim_verify::amd::Anchors;
 
 use crate::access::PccsHash;
-use crate::{evidence, freshness, listen, platforms, sentinel, tls, upstream};
+use crate::{evidence, freshness, listen, news, platforms, sentinel, tls, upstream};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -44,6 +44,10 @@ pub struct Config {
     pub api: Api,
     /// Logs.
     pub log: Log,
+    /// What news is told as.
+    pub news: news::Config,
+    /// Where news is posted to.
+    pub webhook: Vec<upstream::WebhookConfig>,
 }
 
 /// `[http]`.
@@ -124,6 +128,8 @@ impl Default for Config {
             trust: Trust::default(),
             api: Api::default(),
             log: Log::default(),
+            news: news::Config::default(),
+            webhook: Vec::new(),
         }
     }
 }
@@ -168,6 +174,12 @@ impl Config {
         ];
         for file in named.into_iter().flatten() {
             *file = base.join(&*file);
+        }
+        for webhook in &mut config.webhook {
+            webhook.secret_file = base.join(&webhook.secret_file);
+            if let Some(file) = &mut webhook.ca_file {
+                *file = base.join(&*file);
+            }
         }
         let trust = &mut config.trust;
         for root in trust.intel_roots.iter_mut().chain(&mut trust.amd_roots) {

@@ -223,6 +223,23 @@ impl Collateral {
         }
     }
 
+    /// Asks what a source serves as standard, though the lists tell. What comes is admitted as anything else is; which number
+    /// it has is noted as the source's word.
+    pub(crate) async fn ask_for_standard(
+        self: &Arc<Self>,
+        subject: Subject,
+    ) -> Result<(), Refusal> {
+        let choice = Choice::Standard;
+        let wanted = match subject {
+            Subject::EnclaveIdentity { enclave } => Wanted::EnclaveIdentity { enclave, choice },
+            Subject::TcbInfo { tee, fmspc, .. } => Wanted::TcbInfo { tee, fmspc, choice },
+        };
+        let ask = Ask::Subject(subject, choice);
+        Arc::clone(self)
+            .ask_upstreams(ask, Request { wanted }, Lane::Background)
+            .await
+    }
+
     /// The vendor's list of FMSPCs, and how old it is in seconds; fetched again after an hour.
     pub(crate) async fn fmspcs(
         self: &Arc<Self>,

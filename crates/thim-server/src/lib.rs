@@ -20,6 +20,7 @@ pub mod freshness;
 pub mod intake;
 pub mod listen;
 pub mod metrics;
+pub mod news;
 pub mod operations;
 pub mod platforms;
 pub mod proof;

@@ -29,6 +29,8 @@ pub struct Metrics {
     platforms: Family<StateLabel, Gauge>,
     store_failures: Counter,
     served_archived: Counter,
+    deliveries: Family<DeliveryLabel, Counter>,
+    undelivered: Family<WebhookLabel, Gauge>,
     denials: Denials,
 }
 
@@ -199,6 +201,41 @@ struct StateLabel {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KeyLabel {
     key: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DeliveryLabel {
+    webhook: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WebhookLabel {
+    webhook: String,
+}
+
+/// What became of news on its way to a webhook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Delivery {
+    /// The webhook took it.
+    Delivered,
+    /// An attempt in vain.
+    Failed,
+    /// It is not tried any more.
+    GivenUp,
+}
+
+impl Delivery {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Delivered, Self::Failed, Self::GivenUp];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::GivenUp => "given-up",
+        }
+    }
 }
 
 /// Why somebody was not admitted.
@@ -388,6 +425,18 @@ impl Metrics {
             "Writes that the store refused",
             store_failures.clone(),
         );
+        let deliveries: Family<DeliveryLabel, Counter> = Family::default();
+        registry.register(
+            "thim_webhook_deliveries",
+            "Attempts to deliver news to webhooks, and news given up, by result",
+            deliveries.clone(),
+        );
+        let undelivered: Family<WebhookLabel, Gauge> = Family::default();
+        registry.register(
+            "thim_webhook_waiting",
+            "News that a webhook has not taken yet",
+            undelivered.clone(),
+        );
         let denials = Denials::new(&mut registry);
         Self {
             registry,
@@ -403,6 +452,8 @@ impl Metrics {
             platforms,
             store_failures,
             served_archived,
+            deliveries,
+            undelivered,
             denials,
         }
     }
@@ -494,6 +545,28 @@ impl Metrics {
     /// Editions held back.
     pub fn held(&self, count: u64) {
         self.held.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what became of deliveries to a webhook.
+    pub fn delivery(&self, webhook: &str, delivery: Delivery, count: u64) {
+        let label = |delivery: Delivery| DeliveryLabel {
+            webhook: webhook.to_owned(),
+            result: delivery.name(),
+        };
+        for known in Delivery::ALL {
+            let counter = self.deliveries.get_or_create(&label(known)).clone();
+            if known == delivery {
+                counter.inc_by(count);
+            }
+        }
+    }
+
+    /// How much news a webhook has not taken yet.
+    pub fn undelivered(&self, webhook: &str, count: i64) {
+        let webhook = webhook.to_owned();
+        self.undelivered
+            .get_or_create(&WebhookLabel { webhook })
+            .set(count);
     }
 
     /// Counts who was not admitted.

@@ -150,6 +150,7 @@ pub const EVENT_NAMES: &[&str] = &[
     "revocation.unchecked",
     "signer.changed",
     "signer.revoked",
+    "standard.differs",
     "token.created",
     "token.revoked",
     "trust.replaced",
@@ -157,6 +158,8 @@ pub const EVENT_NAMES: &[&str] = &[
     "upstream.up",
     "vcek.key-changed",
     "vcek.stopped",
+    "webhook.disabled",
+    "webhook.given-up",
 ];
 
 /// `[sentinel]` of the configuration.

@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigError};
 use crate::evidence::{Explainer, ReportExplainer};
 use crate::listen::{self, Listening};
 use crate::metrics::{Metrics, RequestIds};
+use crate::news::{self, Delivered, News};
 use crate::platforms::Platforms;
 use crate::refresh;
 use crate::routes::{Front, Service};
@@ -44,6 +45,9 @@ pub enum StartError {
     /// The acts on baselines.
     #[error(transparent)]
     Baselines(#[from] baselines::OpenError),
+    /// Webhooks, and what was told.
+    #[error(transparent)]
+    News(#[from] news::OpenError),
     /// The sealing key.
     #[error(transparent)]
     Sealing(#[from] SealingError),
@@ -81,6 +85,8 @@ pub struct Server {
     pub chips: Arc<Chips>,
     /// The keeper of baselines.
     pub baselines: Arc<Baselines>,
+    /// The keeper of news.
+    pub news: Arc<News>,
     /// What secrets are sealed with.
     pub sealer: Arc<Sealer>,
     /// What tells platforms apart.
@@ -148,6 +154,13 @@ impl Server {
         )
         .map_err(OpenError::Config)?;
         let baselines = Baselines::open(Arc::clone(&collateral), Arc::clone(&platforms)).await?;
+        let news = News::open(
+            Arc::clone(&collateral),
+            &config.news,
+            &config.webhook,
+            clock.now(),
+        )
+        .await?;
         let service = Arc::new(Service {
             collateral: Arc::clone(&collateral),
             clock: clock.clone(),
@@ -156,6 +169,7 @@ impl Server {
             platforms: Arc::clone(&platforms),
             chips: Arc::clone(&chips),
             baselines: Arc::clone(&baselines),
+            news: Arc::clone(&news),
             explainer: Explainer::new(Arc::clone(&platforms), config.evidence),
             reports: ReportExplainer::new(Arc::clone(&chips)),
             body_limit_bytes: config.limits.body_bytes,
@@ -224,6 +238,21 @@ impl Server {
                 stopped.clone(),
             ));
         }
+        if !collateral.is_read_only() {
+            tasks.spawn(look_for_news(
+                Arc::clone(&news),
+                clock.clone(),
+                stopped.clone(),
+            ));
+            for webhook in 0..news.webhooks() {
+                tasks.spawn(tell_news(
+                    Arc::clone(&news),
+                    webhook,
+                    clock.clone(),
+                    stopped.clone(),
+                ));
+            }
+        }
         if collateral.may_ask() {
             tasks.spawn(keep_platforms(Arc::clone(&platforms), clock, stopped));
         }
@@ -235,6 +264,7 @@ impl Server {
             platforms,
             chips,
             baselines,
+            news,
             sealer,
             identity,
             stop,
@@ -368,6 +398,51 @@ async fn keep_chips(chips: Arc<Chips>, clock: Clock, mut stop: watch::Receiver<b
     }
 }
 
+/// Looks for news.
+async fn look_for_news(news: Arc<News>, clock: Clock, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            looked = async {
+                news.ask_for_standard(&clock).await;
+                news.look(clock.now()).await
+            } => if let Err(error) = looked {
+                tracing::error!(error = %error, "news could not be read or written; it is tried again");
+            },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        if pause(LOOK_EVERY, &mut stop).await {
+            return;
+        }
+    }
+}
+
+/// Delivers what is in line before a webhook.
+async fn tell_news(news: Arc<News>, webhook: usize, clock: Clock, mut stop: watch::Receiver<bool>) {
+    loop {
+        let delivered = tokio::select! {
+            delivered = news.deliver(webhook, &clock) => delivered,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let wait = match delivered {
+            Ok(Delivered::Done) => Duration::ZERO,
+            Ok(Delivered::Failed) => TICK,
+            Ok(Delivered::Gone) => return,
+            Ok(Delivered::Idle) => PLAN_EVERY,
+            Ok(Delivered::Wait { secs }) => {
+                Duration::from_secs(u64::try_from(secs).unwrap_or(0)).min(PLAN_EVERY)
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "news in line could not be read or written; it is tried again");
+                PLAN_EVERY
+            }
+        };
+        tokio::select! {
+            () = news.told() => {}
+            stopped = pause(wait, &mut stop) => if stopped { return },
+        }
+    }
+}
+
 async fn watch_certificate(certificate: Arc<tls::Certificate>, mut stop: watch::Receiver<bool>) {
     while !pause(RELOAD_EVERY, &mut stop).await {
         match certificate.reload() {
@@ -392,4 +467,6 @@ async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) -> bool {
 pub const OFF: &str = "off";
 const TICK: Duration = Duration::from_secs(1);
 const PLAN_EVERY: Duration = Duration::from_secs(15);
+/// Lists come once an hour at most, and machine types are read out of a table of all platforms.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 const RELOAD_EVERY: Duration = Duration::from_secs(10);

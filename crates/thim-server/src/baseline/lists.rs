@@ -82,6 +82,16 @@ impl Lists {
         });
     }
 
+    /// The newest list known for a TEE: when it was issued, and its numbers.
+    pub fn of(&self, tee: Tee) -> Option<(UnixTime, &[EvaluationEntry])> {
+        let known = match tee {
+            Tee::Sgx => &self.sgx,
+            Tee::Tdx => &self.tdx,
+        };
+        let known = known.as_ref()?;
+        Some((known.issued, known.entries.as_slice()))
+    }
+
     /// True where nothing is known.
     pub fn is_empty(&self) -> bool {
         self.sgx.is_none() && self.tdx.is_none()

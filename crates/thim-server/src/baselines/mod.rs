@@ -6,6 +6,7 @@
 //! not served from: a rule that somebody altered is worse than none.
 
 pub mod acting;
+pub mod endorsing;
 pub mod forecasting;
 pub mod overview;
 pub mod serving;

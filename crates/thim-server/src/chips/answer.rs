@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 use thim_client::ThimCertification;
-use thim_verify::amd::{CertChain, Endorsement, TcbVersion, VerifiedAmd};
+use thim_verify::amd::{CertChain, Endorsement, Product, TcbVersion, VerifiedAmd};
 use thim_verify::{Digest, UnixTime};
 
 use crate::ready::{CACHE_STATUS, OCTET_STREAM, THIM_FRESHNESS, max_age, value};
@@ -119,6 +119,16 @@ impl ReadyEndorsement {
     /// Whether it may be served at `now`.
     pub fn holds_at(&self, now: UnixTime) -> bool {
         self.not_before <= now && now <= self.not_after && self.chain.holds_at(now).is_ok()
+    }
+
+    /// The TCB that it is of.
+    pub fn tcb(&self) -> TcbVersion {
+        self.tcb
+    }
+
+    /// The product whose chain it is under.
+    pub fn product(&self) -> Product {
+        self.chain.product()
     }
 
     /// When it began to be valid.

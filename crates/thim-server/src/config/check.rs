@@ -11,6 +11,7 @@ use crate::freshness::ServeExpired;
 use crate::metrics::Metrics;
 use crate::server::OFF;
 use crate::tls;
+use crate::upstream::WebhookConfig;
 
 /// What was found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,6 +33,7 @@ pub fn check(config: &Config, today: UnixTime) -> Checked {
     checked.trust(config);
     checked.access(config);
     checked.times(config);
+    checked.news(config);
     let format = match config.log.format {
         LogFormat::Human => "for people",
         LogFormat::Json => "JSON",
@@ -192,6 +194,26 @@ impl Checked {
         };
         self.knows("user-token", accepted(api.user_token_hash.is_some()));
         self.knows("admin-token", accepted(api.admin_token_hash.is_some()));
+    }
+
+    fn news(&mut self, config: &Config) {
+        self.knows("news source", config.news.source.as_str());
+        if let Err(error) = config.news.check() {
+            self.faults.push(error);
+        }
+        for webhook in &config.webhook {
+            let shown = webhook.shown().unwrap_or_default();
+            self.knows("webhook", format!("{} at {shown}", webhook.name));
+            if webhook.allow_http {
+                self.remarks.push(format!(
+                    "[[webhook]] {}: news may travel in clear",
+                    webhook.name
+                ));
+            }
+        }
+        if let Err(error) = WebhookConfig::check(&config.webhook) {
+            self.faults.push(error.to_string());
+        }
     }
 
     fn times(&mut self, config: &Config) {

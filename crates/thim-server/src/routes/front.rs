@@ -165,10 +165,19 @@ impl Front {
             Method::GET | Method::HEAD => {
                 let now = self.service.clock.now();
                 let (query, headers) = (request.uri().query(), request.headers());
-                match kds::at_once(&self.service, &target, query, headers, now) {
+                match kds::at_once(&self.service, &target, tenant, query, headers, now) {
                     Some(response) => response,
                     None => {
-                        kds::in_time(&self.service, &target, query, headers, now, request_id).await
+                        kds::in_time(
+                            &self.service,
+                            &target,
+                            tenant,
+                            query,
+                            headers,
+                            now,
+                            request_id,
+                        )
+                        .await
                     }
                 }
             }

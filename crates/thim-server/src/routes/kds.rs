@@ -147,6 +147,7 @@ enum Wrong {
 pub fn at_once(
     service: &Service,
     target: &Target<'_>,
+    tenant: Option<&str>,
     query: Option<&str>,
     headers: &HeaderMap,
     now: UnixTime,
@@ -159,7 +160,7 @@ pub fn at_once(
         }
         Ok(Wanted::Certificates(asks)) => {
             let found = asks.iter().find_map(|ask| service.chips.peek(ask, now))?;
-            certificate(&found, target.shape(), headers, now)
+            certificate(service, &found, target.shape(), tenant, headers, now)
         }
     };
     let result = match response.status() {
@@ -176,6 +177,7 @@ pub fn at_once(
 pub async fn in_time(
     service: &Service,
     target: &Target<'_>,
+    tenant: Option<&str>,
     query: Option<&str>,
     headers: &HeaderMap,
     now: UnixTime,
@@ -190,7 +192,7 @@ pub async fn in_time(
             .map(|found| answer::artefact(&found, shape, headers, None, now)),
         Ok(Wanted::Certificates(asks)) => first_of(service, asks, now)
             .await
-            .map(|found| certificate(&found, target.shape(), headers, now)),
+            .map(|found| certificate(service, &found, target.shape(), tenant, headers, now)),
     };
     let (response, result) = match outcome {
         Ok(response) if response.status().is_client_error() => (response, Counted::Client),
@@ -395,12 +397,20 @@ fn named<const N: usize>(
 }
 
 fn certificate(
+    service: &Service,
     found: &Found,
     shape: EndorsementShape,
+    tenant: Option<&str>,
     asked: &HeaderMap,
     now: UnixTime,
 ) -> Response<Body> {
-    let served = found.ready.serve(shape, now);
+    let mut served = found.ready.serve(shape, now);
+    let facts = service.chips.products().facts(found.ready.product());
+    let tcb = found.ready.tcb();
+    let verdict = service.baselines.snp_header(tenant, facts, tcb, now);
+    if let Some(value) = verdict.and_then(|text| text.parse().ok()) {
+        served.headers.insert(answer::THIM_BASELINE, value);
+    }
     answer::prepared(
         served.headers,
         served.body,

@@ -8,6 +8,7 @@ mod crl_uri;
 mod evidence;
 mod front;
 mod kds;
+mod news;
 mod own;
 mod pccs;
 mod pck;

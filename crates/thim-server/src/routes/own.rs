@@ -18,7 +18,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::{baselines, chips, evidence, platforms, tokens};
+use super::{baselines, chips, evidence, news, platforms, tokens};
 use crate::access::{Access, Act};
 use crate::baselines::Baselines;
 use crate::chips::Chips;
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::collateral::Collateral;
 use crate::evidence::{Explainer, ReportExplainer};
 use crate::intake;
+use crate::news::News;
 use crate::operations::{self, Released};
 use crate::platforms::Platforms;
 use crate::refresh;
@@ -47,6 +48,8 @@ pub struct Service {
     pub chips: Arc<Chips>,
     /// The keeper of baselines.
     pub baselines: Arc<Baselines>,
+    /// The keeper of news.
+    pub news: Arc<News>,
     /// What explains quotes.
     pub explainer: Explainer,
     /// What explains reports.
@@ -71,6 +74,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .merge(baselines::router())
         .merge(chips::router())
         .merge(evidence::router())
+        .merge(news::router())
         .merge(platforms::router())
         .merge(tokens::router())
         .route("/healthz/live", get(healthy))
@@ -132,6 +136,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         chips::prewarm,
         chips::progress,
         evidence::explain,
+        news::atom,
+        news::list,
         platforms::list,
         platforms::show,
         platforms::doctor,

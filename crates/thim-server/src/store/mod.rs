@@ -12,6 +12,7 @@ mod baselines;
 mod chips;
 mod endorsements;
 mod handover;
+mod news;
 mod platform_evidence;
 mod platform_rows;
 mod platforms;
@@ -34,6 +35,7 @@ pub use baselines::{Acted, ReachedRow};
 pub use chips::{ChipFilter, ChipRow, ChipWrite, WantedCounts, WantedRow, WantedWrite};
 pub use endorsements::{EndorsementRow, NewEndorsement};
 pub use handover::{CachedRow, Span, Unfetched};
+pub use news::{NewsRow, NewsWrite, Waiting};
 pub use platform_evidence::{DomainEvidence, EvidenceNoted, EvidenceRow};
 pub use platform_rows::{
     AliasRow, Gap, GapRow, PckRow, PlatformFilter, PlatformOrigin, PlatformRow, RawTcbRow,

@@ -323,3 +323,38 @@ CREATE TABLE IF NOT EXISTS baseline_reached (
   at      BIGINT NOT NULL,
   PRIMARY KEY (scope, tee, version)
 );
+
+-- What is told of, once each; the newest 1,000. Names no platform.
+CREATE TABLE IF NOT EXISTS news (
+  seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+  at      BIGINT NOT NULL,
+  type    TEXT NOT NULL,              -- 'org.thim.…'
+  dedup   TEXT NOT NULL UNIQUE,       -- what it is told once under; its id is made of it
+  subject TEXT NOT NULL,
+  text    TEXT NOT NULL,
+  data    TEXT NOT NULL               -- a JSON object
+);
+
+-- What was told or seen, so that nothing is told twice, also after its row is gone. Some hundred keys a year, and a few for
+-- each machine type and each baseline.
+CREATE TABLE IF NOT EXISTS news_known (
+  key   TEXT PRIMARY KEY,
+  value TEXT NOT NULL,
+  at    BIGINT NOT NULL
+);
+
+-- News that a webhook has not taken yet, in order; a row is removed when it is delivered or given up.
+CREATE TABLE IF NOT EXISTS outbox (
+  target   TEXT NOT NULL,             -- the webhook's name
+  news     BIGINT NOT NULL,
+  attempts BIGINT NOT NULL,
+  due      BIGINT NOT NULL,           -- not tried before this instant
+  PRIMARY KEY (target, news)
+);
+
+-- Webhooks that answered 410: they are asked nothing more, under this URL.
+CREATE TABLE IF NOT EXISTS webhook_gone (
+  target TEXT PRIMARY KEY,
+  url    TEXT NOT NULL,               -- SHA-256 of the URL, lower hex
+  at     BIGINT NOT NULL
+);

@@ -5,6 +5,7 @@ use thim_verify::{ArtefactKey, Certificate, Digest, UnixTime};
 
 use super::chips::{self, ChipWrite, WantedWrite};
 use super::endorsements::{self, NewEndorsement};
+use super::news::{self, NewsWrite};
 use super::platforms::{self, PlatformWrite};
 use super::tokens::{self, TokenWrite};
 use super::{Store, StoreError};
@@ -45,6 +46,8 @@ pub struct Batch {
     pub wanted: Vec<WantedWrite>,
     /// Tokens made or ended.
     pub tokens: Vec<TokenWrite>,
+    /// News, and what is known from now on.
+    pub news: Option<NewsWrite>,
 }
 
 /// An edition to insert. Only a verified artefact becomes one.
@@ -317,6 +320,9 @@ async fn write(connection: &mut SqliteConnection, batch: &Batch) -> Result<(), S
     }
     for write in &batch.tokens {
         tokens::apply(&mut tx, write).await?;
+    }
+    if let Some(write) = &batch.news {
+        news::apply(&mut tx, write).await?;
     }
     tx.commit().await?;
     Ok(())

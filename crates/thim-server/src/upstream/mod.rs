@@ -7,12 +7,14 @@ pub(crate) mod budget;
 mod intel;
 mod pck;
 mod source;
+mod webhook;
 
 pub use amd::{AmdConfig, Kds, VcekRequest};
 pub use breaker::Turn;
 pub use intel::{Request, Wanted};
 pub use pck::{PckBy, PckRequest};
 pub use source::{FetchError, Fetched, Lane, Source};
+pub use webhook::{Posted, Webhook, WebhookConfig};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -170,6 +170,11 @@ impl Clients {
             loopback: built(base_client(transport)?.no_proxy())?,
         })
     }
+
+    /// The one for this machine, or the one for others.
+    pub(super) fn to(&self, loopback: bool) -> reqwest::Client {
+        if loopback { &self.loopback } else { &self.out }.clone()
+    }
 }
 
 fn base_client(
@@ -245,11 +250,7 @@ impl Source {
         Ok(Self {
             base,
             whole,
-            client: if loopback {
-                clients.loopback.clone()
-            } else {
-                clients.out.clone()
-            },
+            client: clients.to(loopback),
             api_key,
             attempt_timeout,
             state: Mutex::default(),
@@ -633,7 +634,7 @@ fn chain_value(headers: &reqwest::header::HeaderMap, name: &str) -> Option<Strin
 }
 
 /// `Retry-After` in seconds: a number, or an HTTP date (RFC 9110 section 10.2.3).
-fn retry_after(headers: &reqwest::header::HeaderMap, now: UnixTime) -> Option<i64> {
+pub(super) fn retry_after(headers: &reqwest::header::HeaderMap, now: UnixTime) -> Option<i64> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<i64>() {
         return Some(seconds);
@@ -644,6 +645,13 @@ fn retry_after(headers: &reqwest::header::HeaderMap, now: UnixTime) -> Option<i6
 
 /// The transport's words without the URL, which the caller names, and with the deepest cause.
 fn unavailable(error: &reqwest::Error) -> FetchError {
+    FetchError::Unavailable {
+        why: cause_of(error),
+    }
+}
+
+/// What went wrong on the way, without the URL.
+pub(super) fn cause_of(error: &reqwest::Error) -> String {
     let what = if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
@@ -655,9 +663,7 @@ fn unavailable(error: &reqwest::Error) -> FetchError {
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    FetchError::Unavailable {
-        why: format!("{what}: {cause}"),
-    }
+    format!("{what}: {cause}")
 }
 
 const fn secs_up(millis: i64) -> i64 {

@@ -30,6 +30,7 @@ pub struct Metrics {
     store_failures: Counter,
     deliveries: Family<DeliveryLabel, Counter>,
     undelivered: Family<WebhookLabel, Gauge>,
+    served_archived: Counter,
     denials: Denials,
 }
 
@@ -412,6 +413,12 @@ impl Metrics {
                 state: state.name(),
             }));
         }
+        let served_archived = Counter::default();
+        registry.register(
+            "thim_served_archived",
+            "Answers with an edition past its time, for baselines that want these",
+            served_archived.clone(),
+        );
         let store_failures = Counter::default();
         registry.register(
             "thim_store_failures",
@@ -446,6 +453,7 @@ impl Metrics {
             store_failures,
             deliveries,
             undelivered,
+            served_archived,
             denials,
         }
     }
@@ -569,6 +577,11 @@ impl Metrics {
     /// A write that failed.
     pub fn store_failed(&self) {
         self.store_failures.inc();
+    }
+
+    /// An edition past its time was served, for a baseline that wants it.
+    pub fn served_archived(&self) {
+        self.served_archived.inc();
     }
 
     /// The text exposition (OpenMetrics 1.0).

@@ -218,6 +218,7 @@ impl Server {
             tasks.spawn(watch_certificate(certificate, stopped.clone()));
         }
         tasks.spawn(watch_time(
+            Arc::clone(&baselines),
             Arc::clone(&platforms),
             Arc::clone(&chips),
             clock.clone(),
@@ -311,6 +312,7 @@ async fn tell(collateral: &Collateral, remark: Remark, now: UnixTime) -> Result<
 
 /// Lets time decide what time decides.
 async fn watch_time(
+    baselines: Arc<Baselines>,
     platforms: Arc<Platforms>,
     chips: Arc<Chips>,
     clock: Clock,
@@ -319,6 +321,7 @@ async fn watch_time(
     loop {
         let ticked = async {
             platforms.collateral().tick(clock.now()).await?;
+            baselines.tick(clock.now()).await?;
             platforms.tick(clock.now()).await?;
             chips.tick(clock.now()).await
         }

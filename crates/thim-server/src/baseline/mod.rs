@@ -14,18 +14,23 @@
 //! | `declared` | rules in TOML files |
 //! | `selection` | the evaluation number of a rule, now |
 //! | `verdict` | a platform under a rule |
+//! | `amd_table` | AMD's minimums, dated, with their bulletins |
+//! | `recoveries` | Intel's TCB recovery events |
 //! | `acts`, `books` | what was done, and what it comes to |
 
 pub mod acts;
+pub mod amd_table;
 pub mod books;
 pub mod declared;
 mod lists;
+pub mod recoveries;
 pub mod rule;
 pub mod scope;
 pub mod selection;
 pub mod verdict;
 
 pub use acts::{Act, ActKind, ActRow, Broken, verify_chain};
+pub use amd_table::AmdTable;
 pub use books::{Books, InForce, Ledger, Version};
 pub use lists::{Called, Choice, Chosen, Lists, without_list};
 pub use rule::{AmdMinimum, AmdRule, IntelRule, OnRetired, Rule, Selector, Tolerated, WrongRule};

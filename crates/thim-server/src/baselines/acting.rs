@@ -343,7 +343,9 @@ impl Baselines {
             next.enter(row)
                 .expect("each act was judged by the books it follows");
         }
+        let table = super::serving::Table::of(&next, &self.reached.load());
         self.books.store(std::sync::Arc::new(next));
+        self.table.store(std::sync::Arc::new(table));
         Ok(rows)
     }
 }

@@ -120,7 +120,7 @@ impl Baselines {
         let rule = applied.rule.intel()?;
         let vendor = Vendor {
             lists: &view.lists,
-            retired: None,
+            retired: view.retired,
         };
         let reached = self.reached(&applied.scope, tee, applied.version);
         Some(select(rule, vendor, reached, now))

@@ -17,6 +17,7 @@ mod platforms;
 mod problem;
 mod query;
 mod receive;
+mod tenants;
 mod tokens;
 
 pub use front::{Body, Front, Peer};

@@ -66,3 +66,55 @@ fn unknown_keys_and_wrong_values_are_refused_by_name() {
     }
     assert!(Config::load(Some(&folder.path().join("absent.toml"))).is_err());
 }
+
+#[test]
+fn webhooks_that_cannot_be_are_refused_by_name() {
+    use thim_server::upstream::WebhookConfig;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("thim.toml");
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    std::fs::write(folder.path().join("secret"), secret).expect("written");
+    std::fs::write(folder.path().join("short"), "whsec_AAAA").expect("written");
+    let read = |name: &str, url: &str, rest: &str| {
+        let text = format!("[[webhook]]\nname = {name:?}\nurl = {url:?}\n{rest}\n");
+        std::fs::write(&file, text).expect("written");
+        let config = Config::load(Some(&file)).map_err(|error| error.to_string())?;
+        WebhookConfig::check(&config.webhook).map_err(|error| error.to_string())
+    };
+    let good = "secret_file = \"secret\"";
+    let url = "https://hooks.example/a-path?key=a-key";
+    assert_eq!(read("ops", url, good), Ok(()));
+    assert_eq!(read("ops", "http://127.0.0.1:9/", good), Ok(()));
+    for (name, url, rest, named) in [
+        ("Ops", url, good, "name"),
+        ("", url, good, "name"),
+        ("ops", "http://hooks.example/a-path", good, "allow_http"),
+        ("ops", "ftp://hooks.example/a-path", good, "url"),
+        ("ops", "https://me:a-key@hooks.example/", good, "url"),
+        ("ops", url, "secret_file = \"short\"", "secret_file"),
+        ("ops", url, "secret_file = \"absent\"", "secret_file"),
+        ("ops", url, "", "secret_file"),
+        (
+            "ops",
+            url,
+            "secret_file = \"secret\"\nevents = [\"all\"]",
+            "events",
+        ),
+        (
+            "ops",
+            url,
+            "secret_file = \"secret\"\ntimeout = \"61s\"",
+            "timeout",
+        ),
+    ] {
+        let error = read(name, url, rest).expect_err(named);
+        assert!(error.contains(named), "{named}: {error}");
+        // The parser shows the lines of a key that is missing; nothing of ours repeats a URL.
+        let ours = !rest.is_empty();
+        assert!(
+            !ours || !(error.contains("a-key") || error.contains("a-path")),
+            "{error}"
+        );
+    }
+}

@@ -47,6 +47,8 @@ impl RecoveryEvent {
 #[derive(Clone, Debug)]
 pub(crate) struct EvaluationNumbers {
     events: Vec<RecoveryEvent>,
+    /// Answered from this number on, though below standard; none: standard and above alone.
+    kept_from: Option<u32>,
 }
 
 impl EvaluationNumbers {
@@ -60,7 +62,10 @@ impl EvaluationNumbers {
                 date: calendar::second_tuesday(today, months),
             })
             .collect();
-        Self { events }
+        Self {
+            events,
+            kept_from: None,
+        }
     }
 
     /// A TCB recovery: the next number, with its event so many days ago.
@@ -69,6 +74,17 @@ impl EvaluationNumbers {
         let date = calendar::days_before(calendar::date(now), event_days_ago);
         self.events.push(RecoveryEvent { number, date });
         number
+    }
+
+    /// Goes on to answer numbers from this one on when they fall below standard; with `None` they are withdrawn then.
+    pub(crate) fn keep_from(&mut self, number: Option<u32>) {
+        self.kept_from = number;
+    }
+
+    /// The lowest number that is answered.
+    fn lowest(&self, now: i64) -> u32 {
+        let standard = self.standard(now);
+        self.kept_from.map_or(standard, |kept| kept.min(standard))
     }
 
     /// The highest number.
@@ -98,14 +114,14 @@ impl EvaluationNumbers {
             Selector::Early => Ok(self.early()),
             Selector::Standard => Ok(self.standard(now)),
             Selector::Number(number) if number > self.early() => Err(NotServed::Unknown),
-            Selector::Number(number) if number < self.standard(now) => Err(NotServed::Withdrawn),
+            Selector::Number(number) if number < self.lowest(now) => Err(NotServed::Withdrawn),
             Selector::Number(number) => Ok(number),
         }
     }
 
     /// Another number that is answered today, for the fault that swaps them; `None` if there is but one.
     pub(crate) fn other(&self, number: u32, now: i64) -> Option<u32> {
-        let served = self.standard(now)..=self.early();
+        let served = self.lowest(now)..=self.early();
         [number.checked_add(1), number.checked_sub(1)]
             .into_iter()
             .flatten()
@@ -214,6 +230,20 @@ mod tests {
         assert_eq!(numbers.standard(NOW + 120 * DAY), 19);
         assert_eq!(numbers.standard(NOW + 330 * DAY), 20);
         assert_eq!(numbers.standard(0), 16);
+    }
+
+    #[test]
+    fn numbers_below_standard_are_kept_until_they_are_not() {
+        let mut numbers = EvaluationNumbers::at_start(NOW);
+        let later = NOW + 330 * DAY;
+        let select = |numbers: &EvaluationNumbers, n| numbers.select(Selector::Number(n), later);
+        assert_eq!(select(&numbers, 19), Err(NotServed::Withdrawn));
+        numbers.keep_from(Some(19));
+        assert_eq!(select(&numbers, 18), Err(NotServed::Withdrawn));
+        assert_eq!(select(&numbers, 19), Ok(19));
+        assert_eq!(numbers.select(Selector::Standard, later), Ok(20));
+        numbers.keep_from(None);
+        assert_eq!(select(&numbers, 19), Err(NotServed::Withdrawn));
     }
 
     #[test]

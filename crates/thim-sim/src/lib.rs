@@ -65,6 +65,7 @@
 //! | `GET /status` | | counts, numbers, faults, addresses, FMSPCs |
 //! | `GET /root.pem` | | the root to trust |
 //! | `GET /calls`, `DELETE /calls` | | every call of the PCS port by target; reset |
+//! | `PUT /numbers/keep` | `{"from": 19}` | numbers from 19 on are answered though they fall below standard; `{"from": null}` withdraws them |
 //! | `POST /recovery` | `{"event_days_ago": 0, "stale_manifests": false}` | number early + 1; a better level and new certificates for every platform |
 //! | `POST /resign` | | everything signed again, dated now |
 //! | `PUT /resign-after` | `{"seconds": 43200}` | how old an edition may get |

@@ -233,6 +233,11 @@ impl Management {
         self.shared.vendor().recover(recovery, now)
     }
 
+    /// Goes on to answer numbers from this one on when they fall below standard; `None` withdraws them. `PUT /numbers/keep`.
+    pub fn keep_numbers_from(&self, number: Option<u32>) {
+        self.shared.vendor().numbers.keep_from(number);
+    }
+
     /// Signs every edition again, dated now. Returns how many there were. `POST /resign`.
     pub fn resign(&self) -> Result<usize, SimError> {
         let now = self.shared.now();

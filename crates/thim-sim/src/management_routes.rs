@@ -22,6 +22,7 @@ pub(crate) fn router(management: Management) -> Router {
         .route("/status", get(status))
         .route("/root.pem", get(root_pem))
         .route("/calls", get(calls).delete(reset_calls))
+        .route("/numbers/keep", put(keep_numbers))
         .route("/recovery", post(recovery))
         .route("/resign", post(resign))
         .route("/resign-after", put(resign_after))
@@ -59,6 +60,21 @@ async fn recovery(State(management): State<Management>, body: Bytes) -> Result<R
     let recovery: Recovery = parse(&body)?;
     let number = management.recover(&recovery)?;
     Ok(Json(json!({ "early": number })).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeepNumbers {
+    from: Option<u32>,
+}
+
+async fn keep_numbers(
+    State(management): State<Management>,
+    body: Bytes,
+) -> Result<Response, SimError> {
+    let KeepNumbers { from } = parse(&body)?;
+    management.keep_numbers_from(from);
+    Ok(done())
 }
 
 async fn resign(State(management): State<Management>) -> Result<Response, SimError> {

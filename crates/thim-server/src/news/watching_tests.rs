@@ -183,3 +183,65 @@ fn product_lines_and_counts_below_are_told_when_they_change() {
         assert_eq!(found, told.into_iter().collect::<Vec<_>>(), "{below}");
     }
 }
+
+/// A TCB info of one machine type: a level for each list of advisories, best first.
+fn info(number: u32, levels: &[&[&str]]) -> TcbInfo {
+    TcbInfo {
+        tee: Tee::Tdx,
+        version: 3,
+        issued: at("2026-01-01T00:00:00Z"),
+        next_update: at("2026-01-31T00:00:00Z"),
+        fmspc: "50806F000000".parse().expect("an FMSPC"),
+        pce_id: "0000".parse().expect("a PCE id"),
+        tcb_type: 0,
+        number,
+        levels: levels
+            .iter()
+            .map(|names| thim_verify::TcbLevel {
+                sgx_components: Box::default(),
+                pce_svn: 0,
+                tdx_components: None,
+                tcb_date: at("2025-05-14T00:00:00Z"),
+                status: thim_verify::TcbStatus::OutOfDate,
+                advisory_ids: names
+                    .iter()
+                    .map(|name| name.parse().expect("an advisory"))
+                    .collect(),
+            })
+            .collect(),
+        tdx_module: None,
+        tdx_module_identities: Vec::new(),
+    }
+}
+
+#[test]
+fn advisories_are_news_after_the_first_look_and_ends_of_servicing_at_once() {
+    let now = "2026-02-01T00:00:00Z";
+    let mut known = Known::default();
+    let mut tell = |info: &TcbInfo, lowest_reached: Option<usize>| {
+        let fleet = FleetTcbInfo {
+            info,
+            lowest_reached,
+        };
+        look(&mut known, now, |look| look.tcb_info(fleet, Some(20)))
+    };
+    let (old, more) = ("INTEL-SA-00001", "INTEL-SA-00002");
+    assert_eq!(tell(&info(19, &[&[], &[old]]), None), [""; 0]);
+    // Another document that was there at the first look, and came later.
+    assert_eq!(tell(&info(20, &[&[], &[old, more]]), None), [""; 0]);
+    // Its next edition, and a new number.
+    let third = "INTEL-SA-00003";
+    let told = tell(&info(20, &[&[], &[third]]), None);
+    assert_eq!(told, ["advisories/tdx/50806F000000/20/INTEL-SA-00003/1"]);
+    let told = tell(&info(21, &[&[], &[third, "INTEL-SA-00004"]]), None);
+    assert_eq!(told, ["advisories/tdx/50806F000000/21/INTEL-SA-00004/1"]);
+    // A mark below what the fleet reaches is no news; one that it can reach is, once.
+    let ended = info(21, &[&[], &["INTEL-DOC-10000"], &["INTEL-DOC-10001"]]);
+    assert_eq!(tell(&ended, Some(0)), [""; 0]);
+    let key = |name: &str| format!("end-of-servicing/tdx/50806F000000/{name}");
+    assert_eq!(tell(&ended, Some(1)), [key("INTEL-DOC-10000")]);
+    assert_eq!(tell(&ended, None), [key("INTEL-DOC-10001")]);
+    assert_eq!(tell(&ended, None), [""; 0]);
+    // The document of updates for no reason of security marks no end.
+    assert_eq!(tell(&info(21, &[&["INTEL-DOC-10003"]]), None).len(), 1);
+}

@@ -15,6 +15,7 @@ mod platforms;
 mod problem;
 mod query;
 mod receive;
+mod tcb_baselines;
 mod tokens;
 
 pub use front::{Body, Front, Peer};

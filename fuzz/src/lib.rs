@@ -165,6 +165,29 @@ pub fn pck_list(data: &[u8]) {
     }
 }
 
+/// A file of baselines, and a rule's JSON: what is read is canonical, is written and read as the same, and keeps its digest.
+pub fn baseline_file(data: &[u8]) {
+    use thim_server::baseline::{BaselineTee, Rule, declared};
+
+    let same = |tee: BaselineTee, rule: &Rule| {
+        let again = Rule::from_json(tee, &rule.to_json());
+        assert_eq!(again.as_ref(), Ok(rule), "it is canonical");
+        assert_eq!(again.map(|again| again.digest()), Ok(rule.digest()));
+    };
+    let Ok(input) = std::str::from_utf8(data) else {
+        return;
+    };
+    match declared::read(input) {
+        Ok(all) => all.iter().for_each(|one| same(one.tee, &one.rule)),
+        Err(error) => assert!(!error.field.is_empty() && !error.why.is_empty()),
+    }
+    for tee in BaselineTee::ALL {
+        if let Ok(rule) = Rule::from_json(tee, input) {
+            same(tee, &rule);
+        }
+    }
+}
+
 /// Keys, identifiers, digests and times as text: each that is read is written back and read as the same.
 pub fn names(data: &[u8]) {
     fn text<T: std::str::FromStr<Err = Error> + ToString + PartialEq + std::fmt::Debug>(

@@ -111,11 +111,7 @@ impl Client {
     /// GET `path`, an own-API path with query.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", &format!("Bearer {token}"));
-        }
-        read(&url, request.call())
+        read(&url, self.with_token(self.agent.get(&url)).call())
     }
 
     /// POST `body` as JSON to `path`.
@@ -125,10 +121,7 @@ impl Client {
         body: &impl serde::Serialize,
     ) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.agent.post(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", &format!("Bearer {token}"));
-        }
+        let request = self.with_token(self.agent.post(&url));
         read(&url, request.send_json(body))
     }
 
@@ -139,26 +132,18 @@ impl Client {
         body: &[u8],
     ) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self
-            .agent
-            .post(&url)
+        let request = self
+            .with_token(self.agent.post(&url))
             .header("Content-Type", "application/octet-stream");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", &format!("Bearer {token}"));
-        }
         read(&url, request.send(body))
     }
 
     /// PUT `body` as JSON to a path of PCCS's: its answers are short texts, and its refusals too.
     pub fn put_pccs(&self, path: &str, body: &[u8]) -> Result<PccsAnswer, ClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self
-            .agent
-            .put(&url)
+        let request = self
+            .with_token(self.agent.put(&url))
             .header("Content-Type", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", &format!("Bearer {token}"));
-        }
         let unreachable = |error: ureq::Error| ClientError::Unreachable {
             url: url.clone(),
             why: error.to_string(),
@@ -233,14 +218,18 @@ impl Client {
         })
     }
 
+    /// The request with the token, where there is one.
+    fn with_token<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
     /// DELETE `path`.
     pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.agent.delete(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", &format!("Bearer {token}"));
-        }
-        read(&url, request.call())
+        read(&url, self.with_token(self.agent.delete(&url)).call())
     }
 }
 

@@ -11,12 +11,14 @@ mod wire;
 
 pub use client::{Client, ClientError, PccsAnswer, RawAnswer};
 pub use wire::{
-    ChipCertificate, ChipRecord, ChipSummary, CollateralUsed, DEFAULT_CACHE_SECONDS, Diagnosis,
-    EditionSummary, EnclaveFacts, EventRecord, FindingRecord, ImportFile, ImportReport,
-    ImportRequest, KeyStatus, NeedRecord, NewChip, NewToken, PlatformLevel, PlatformMoment,
-    PlatformName, PlatformRawTcb, PlatformRecord, PlatformSummary, PrewarmReport, PrewarmRequest,
-    Problem, QuoteComparison, QuoteExplanation, QuoteFacts, RefreshReport, RefreshStep, Refused,
-    RegisterChips, RegisterReport, RegisterRequest, RegisteredChip, RotationReport, ShortComponent,
-    ShortfallPart, ShortfallRecord, ShortfallTarget, Status, SupplementalRecord, ThimCertification,
-    TokenSummary, TransitionRecord, TrustDomainFacts,
+    ActLog, ActRecord, AppliedBaseline, BaselineDifference, BaselineRecord, BaselineSummary,
+    BaselineVersion, ChipCertificate, ChipRecord, ChipSummary, CollateralUsed,
+    DEFAULT_CACHE_SECONDS, DeclaredBaselines, Diagnosis, EditionSummary, EnclaveFacts, EventRecord,
+    FindingRecord, ImportFile, ImportReport, ImportRequest, KeyStatus, NeedRecord, NewChip,
+    NewToken, PlatformLevel, PlatformMoment, PlatformName, PlatformRawTcb, PlatformRecord,
+    PlatformSummary, PrewarmReport, PrewarmRequest, Problem, PromotionRequest, QuoteComparison,
+    QuoteExplanation, QuoteFacts, RefreshReport, RefreshStep, Refused, RegisterChips,
+    RegisterReport, RegisterRequest, RegisteredChip, RotationReport, ShortComponent, ShortfallPart,
+    ShortfallRecord, ShortfallTarget, Status, SupplementalRecord, ThimCertification, TokenSummary,
+    TransitionRecord, TrustDomainFacts, WaitingVersion, WithdrawalRequest,
 };

@@ -1,6 +1,7 @@
 //! The shapes of the own API. Times are RFC 3339 in UTC, digests lower-case hex, keys as
 //! [`thim_verify::ArtefactKey`] prints them.
 
+mod baselines;
 mod certification;
 mod chips;
 mod explanation;
@@ -9,6 +10,10 @@ mod tokens;
 
 use serde::{Deserialize, Serialize};
 
+pub use baselines::{
+    ActLog, ActRecord, AppliedBaseline, BaselineDifference, BaselineRecord, BaselineSummary,
+    BaselineVersion, DeclaredBaselines, PromotionRequest, WaitingVersion, WithdrawalRequest,
+};
 pub use certification::{DEFAULT_CACHE_SECONDS, ThimCertification};
 pub use chips::{
     ChipCertificate, ChipRecord, ChipSummary, NewChip, PrewarmReport, PrewarmRequest,

@@ -48,6 +48,8 @@ pub struct Collateral {
     pub(crate) flights: Flights<Ask, Refusal>,
     pub(crate) backoff: crate::refresh::Backoff,
     pub(crate) fmspcs: ArcSwapOption<(UnixTime, bytes::Bytes)>,
+    // Evaluation numbers that baselines need, now or soon: what the refresh keeps beside what is held.
+    wanted_numbers: ArcSwap<BTreeSet<u32>>,
     intel: Intel,
     kds: Kds,
     fill: Fill,
@@ -237,6 +239,7 @@ impl Collateral {
             flights: Flights::default(),
             backoff: crate::refresh::Backoff::default(),
             fmspcs: ArcSwapOption::empty(),
+            wanted_numbers: ArcSwap::default(),
             fill: settings.intel.fill,
             read_only: settings.view_past && behind.is_some(),
             intel,
@@ -596,6 +599,18 @@ impl Collateral {
         Err(refusal.unwrap_or(Refusal::Busy {
             retry_after_secs: 1,
         }))
+    }
+
+    /// Says which evaluation numbers baselines need.
+    pub(crate) fn want_numbers(&self, numbers: BTreeSet<u32>) {
+        if **self.wanted_numbers.load() != numbers {
+            self.wanted_numbers.store(Arc::new(numbers));
+        }
+    }
+
+    /// The evaluation numbers that baselines need.
+    pub(crate) fn wanted_numbers(&self) -> Arc<BTreeSet<u32>> {
+        self.wanted_numbers.load_full()
     }
 
     /// How many keys have something held back.

@@ -103,6 +103,16 @@ impl Collateral {
         }
     }
 
+    /// Fetches the lists of evaluation numbers where none is held, as a miss does before it fetches.
+    pub(crate) async fn learn_lists(self: &Arc<Self>, now: UnixTime) {
+        for tee in thim_verify::Tee::ALL {
+            let ask = Ask::Artefact(ArtefactKey::EvaluationNumbers { tee });
+            if self.view().lists.is_empty() && self.may_fetch(ask).is_ok() {
+                self.prepare(ask, now).await;
+            }
+        }
+    }
+
     /// One fetch for all who ask for the same.
     pub(crate) async fn fly(
         self: &Arc<Self>,
@@ -164,9 +174,17 @@ impl Collateral {
             let (result, turn) = source.get(&request, lane, sources.peek().is_none()).await;
             self.note_upstream(source, turn, &result).await;
             match result {
-                Err(error) => failures.push(Refusal::from_fetch(describe(ask), &error)),
+                Err(error) => {
+                    if matches!(error, FetchError::Retired) {
+                        self.note_retired(&request, true).await;
+                    }
+                    failures.push(Refusal::from_fetch(describe(ask), &error));
+                }
                 Ok(fetched) => match self.take(ask, &request, fetched).await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => {
+                        self.note_retired(&request, false).await;
+                        return Ok(());
+                    }
                     Err(refusal) => {
                         self.metrics.upstream(source.name(), "refused");
                         failures.push(refusal);
@@ -175,6 +193,34 @@ impl Collateral {
             }
         }
         Err(Refusal::gravest(describe(ask), failures))
+    }
+
+    /// Learns from an answer which numbers the vendor signs no longer: a 410 says it of the number and those below, a
+    /// document takes it back.
+    async fn note_retired(&self, request: &Request, is_gone: bool) {
+        let (Wanted::EnclaveIdentity { choice, .. } | Wanted::TcbInfo { choice, .. }) =
+            request.wanted
+        else {
+            return;
+        };
+        let Choice::Number(number) = choice else {
+            return;
+        };
+        let known = self.view().retired;
+        let now_known = if is_gone {
+            Some(known.map_or(number, |known| known.max(number)))
+        } else if known.is_some_and(|known| number <= known) {
+            Some(number.saturating_sub(1)).filter(|number| *number > 0)
+        } else {
+            known
+        };
+        if known == now_known {
+            return;
+        }
+        self.published.change(|view| view.retired = now_known);
+        if let Err(error) = self.store.note_retired_number(now_known).await {
+            self.storage(&error);
+        }
     }
 
     /// The vendor's list of FMSPCs, and how old it is in seconds; fetched again after an hour.

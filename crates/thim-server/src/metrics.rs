@@ -28,6 +28,7 @@ pub struct Metrics {
     waiting: Gauge,
     platforms: Family<StateLabel, Gauge>,
     store_failures: Counter,
+    served_archived: Counter,
     denials: Denials,
 }
 
@@ -375,6 +376,12 @@ impl Metrics {
                 state: state.name(),
             }));
         }
+        let served_archived = Counter::default();
+        registry.register(
+            "thim_served_archived",
+            "Answers with an edition past its time, for baselines that want these",
+            served_archived.clone(),
+        );
         let store_failures = Counter::default();
         registry.register(
             "thim_store_failures",
@@ -395,6 +402,7 @@ impl Metrics {
             waiting,
             platforms,
             store_failures,
+            served_archived,
             denials,
         }
     }
@@ -496,6 +504,11 @@ impl Metrics {
     /// A write that failed.
     pub fn store_failed(&self) {
         self.store_failures.inc();
+    }
+
+    /// An edition past its time was served, for a baseline that wants it.
+    pub fn served_archived(&self) {
+        self.served_archived.inc();
     }
 
     /// The text exposition (OpenMetrics 1.0).

@@ -1,8 +1,9 @@
 //! Keeping what is held fresh, told as plan -> steps -> execute; a plan can be printed without being carried out.
 //!
 //! What is polled: the lists of evaluation numbers and the root CRL always, PCK CRLs and the identities that
-//! every verification needs, every key with a current edition, and for every known FMSPC the number that is
-//! standard now, so that a roll-over finds its documents already here. Polls are jittered, run ahead of next
+//! every verification needs, every key with a current edition, and for every known FMSPC and identity the numbers that are
+//! standard and early now, become standard soon, or are selected by a baseline, so that a roll-over finds its documents
+//! already here. Polls are jittered, run ahead of next
 //! update, and draw on the background lane of the upstream's budget.
 
 use std::collections::{BTreeMap, HashMap};
@@ -134,6 +135,13 @@ pub async fn plan(
             .filter_map(|row| Subject::of(&row.key).map(|(subject, _)| subject)),
     );
     subjects.retain(|subject| !matches!(subject, Subject::TcbInfo { version: 2, .. }));
+    // What baselines in force, waiting or drafted select, and what becomes standard soon: a roll-over waits for all of it.
+    for number in collateral.wanted_numbers().iter() {
+        for subject in &subjects {
+            let key = subject.key(*number);
+            consider(2, Ask::Artefact(key), Some(key), key.to_string());
+        }
+    }
     for subject in subjects {
         match view.resolve(subject, Choice::Standard, now) {
             Some(resolved) if !resolved.without_list => {

@@ -204,6 +204,7 @@ impl Server {
             tasks.spawn(watch_certificate(certificate, stopped.clone()));
         }
         tasks.spawn(watch_time(
+            Arc::clone(&baselines),
             Arc::clone(&platforms),
             Arc::clone(&chips),
             clock.clone(),
@@ -281,6 +282,7 @@ async fn tell(collateral: &Collateral, remark: Remark, now: UnixTime) -> Result<
 
 /// Lets time decide what time decides.
 async fn watch_time(
+    baselines: Arc<Baselines>,
     platforms: Arc<Platforms>,
     chips: Arc<Chips>,
     clock: Clock,
@@ -289,6 +291,7 @@ async fn watch_time(
     loop {
         let ticked = async {
             platforms.collateral().tick(clock.now()).await?;
+            baselines.tick(clock.now()).await?;
             platforms.tick(clock.now()).await?;
             chips.tick(clock.now()).await
         }

@@ -98,6 +98,10 @@ pub struct View {
     pub ready: HashMap<ArtefactKey, Arc<Ready>>,
     /// The newest lists of evaluation numbers.
     pub lists: Lists,
+    /// The vendor signs this evaluation number and those below it no longer, as its answers (410) showed.
+    pub retired: Option<u32>,
+    /// Editions past their time, ready for those whose baseline wants them all the same.
+    pub archived: HashMap<ArtefactKey, Arc<Ready>>,
     /// What is known about subjects' numbers.
     pub called: HashMap<Subject, Called>,
 }

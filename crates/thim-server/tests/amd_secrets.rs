@@ -2,36 +2,12 @@
 //! somebody else looks: no log line of the most talkative level, metric, event, listing, status or error has it.
 
 mod harness;
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+mod talkative_log;
 
 use harness::{Answer, Fleet};
+use talkative_log::Log;
 use thim_client::NewChip;
 use thim_sim::{AmdProduct, ChipSpec, KdsFault, SimChip};
-use tracing_subscriber::fmt::MakeWriter;
-
-/// What was logged, by whomever.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
 
 /// Hex in either case, and the bytes as debug text of a list shows them.
 fn spellings(chips: &[SimChip]) -> Vec<String> {
@@ -68,13 +44,7 @@ fn clean_answer(what: &str, answer: &Answer, secrets: &[String]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_chip_id_is_where_it_does_not_belong() {
-    let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .try_init()
-        .expect("the only subscriber");
+    let log = Log::begin();
     let mut fleet = Fleet::with_kds(|_| {}).await;
     let mut chips: Vec<SimChip> = AmdProduct::ALL
         .map(|product| fleet.kds().chip_of(product))
@@ -179,7 +149,7 @@ async fn no_chip_id_is_where_it_does_not_belong() {
         clean_answer(path, &fleet.send(ask).await, &secrets);
     }
     fleet.stop().await;
-    let log = log.0.lock().expect("the log").clone();
+    let log = log.bytes();
     assert!(
         String::from_utf8_lossy(&log).contains("thim_server"),
         "nothing was logged"

@@ -2,18 +2,16 @@
 //! and what is not, parameters that are none of a report's; and never a chip id.
 
 mod harness;
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+mod talkative_log;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use harness::{Answer, Fleet};
 use serde_json::Value;
+use talkative_log::Log;
 use thim_server::chips::{Offered, OfferedAs};
 use thim_sim::{AmdCa, AmdProduct, KdsFault, ReportSpec, ReportVersion};
 use thim_verify::MAX_QUOTE_BYTES;
 use thim_verify::amd::{Endorsement, Vlek};
-use tracing_subscriber::fmt::MakeWriter;
 
 async fn post(fleet: &Fleet, query: &str, bytes: &[u8]) -> Answer {
     let url = fleet.url(&format!("/thim/v1/evidence/explain{query}"));
@@ -324,37 +322,9 @@ async fn parameters_that_are_wrong_and_bodies_that_are_too_large() {
     fleet.stop().await;
 }
 
-/// What was logged, by whomever.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_and_no_log_tells_a_chip_id() {
-    let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .try_init()
-        .expect("the only subscriber");
+    let log = Log::begin();
     let fleet = Fleet::with_kds(|_| {}).await;
     let mut secrets = Vec::new();
     let mut clean = Vec::new();
@@ -396,7 +366,7 @@ async fn no_answer_and_no_log_tells_a_chip_id() {
         .iter()
         .map(|answer| format!("{:?} {}", answer.headers, answer.text()))
         .collect();
-    let log = log.0.lock().expect("the log").clone();
+    let log = log.bytes();
     let log = String::from_utf8_lossy(&log).into_owned();
     assert!(log.contains("thim_server"), "nothing was logged");
     texts.push(log);

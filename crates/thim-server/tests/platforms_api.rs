@@ -2,16 +2,14 @@
 //! refusals, forgetting, fetching again, handing a platform on to another service; and nowhere a secret.
 
 mod harness;
-
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+mod talkative_log;
 
 use harness::{Answer, BOTH, Fleet, SGX_ONLY, tcb};
 use serde_json::{Value, json};
+use talkative_log::Log;
 use thim_client::{Diagnosis, PlatformRecord, PlatformSummary, RegisterReport};
 use thim_server::upstream::Fill;
 use thim_sim::{Fault, PlatformSpec, SimPlatform};
-use tracing_subscriber::fmt::MakeWriter;
 
 const PLATFORMS: &str = "/thim/v1/platforms";
 
@@ -626,28 +624,6 @@ async fn a_platform_without_a_name_is_handed_on_too() {
     first.stop().await;
 }
 
-/// What was logged, by whomever.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
-
 /// Pieces of a secret as text: a log that cuts it tells enough.
 fn pieces(secret: &[u8]) -> Vec<String> {
     let whole = secret.len().min(16);
@@ -664,13 +640,7 @@ fn pieces(secret: &[u8]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_of_a_platform_is_in_an_answer_a_metric_an_event_or_the_log() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false);
-    // Another test of this file may have been first; then its lines are in here with ours, or ours nowhere.
-    subscriber.try_init().expect("the only subscriber");
+    let log = Log::begin();
     let fleet = Fleet::start().await;
     let one = made(&fleet, PlatformSpec::new(SGX_ONLY, 1));
     let two = made(&fleet, PlatformSpec::new(BOTH, 2));
@@ -753,7 +723,7 @@ async fn no_secret_of_a_platform_is_in_an_answer_a_metric_an_event_or_the_log() 
             .any(|secret| told.text().contains(secret.as_str()))
     );
     fleet.stop().await;
-    let log = String::from_utf8_lossy(&log.0.lock().expect("the log")).into_owned();
+    let log = String::from_utf8_lossy(&log.bytes()).into_owned();
     assert!(
         log.contains("a platform is handed out"),
         "the log was listening"

@@ -1,5 +1,6 @@
 //! The configuration sample of the documents is one the program takes, and it says what the defaults are.
 
+use thim_server::baseline::declared;
 use thim_server::config::Config;
 
 #[test]
@@ -18,6 +19,26 @@ fn the_sample_is_the_default() {
     }
     read.freshness = defaults.freshness.clone();
     assert_eq!(read, defaults);
+}
+
+#[test]
+fn the_sample_of_baselines_is_one_the_program_takes() {
+    let sample =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/samples/baselines.toml");
+    let text = std::fs::read_to_string(sample).expect("the sample");
+    let declared = declared::read(&text).expect("the sample parses");
+    let names: Vec<String> = declared
+        .iter()
+        .map(|one| format!("{} {}", one.scope, one.tee))
+        .collect();
+    let wanted = [
+        "default tdx",
+        "default sgx",
+        "acme tdx",
+        "floor tdx",
+        "default sev-snp",
+    ];
+    assert_eq!(names, wanted);
 }
 
 #[test]

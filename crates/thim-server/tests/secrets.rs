@@ -2,14 +2,14 @@
 //! looks: not in an answer, a header, a metric, an error, the store, or a log line of the most talkative level.
 
 mod harness;
+mod talkative_log;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use harness::{Answer, BOTH, Fleet, START, at, tcb};
+use talkative_log::Log;
 use thim_server::server::{Server, World};
 use thim_sim::{Fault, FaultRule, SimConfig};
-use tracing_subscriber::fmt::MakeWriter;
 
 const KEY: &str = "4a6f7572-subscription-key-6e616c31";
 const TOKEN: &str = "an-admin-token-that-nobody-else-may-ever-see-0123456789";
@@ -17,34 +17,6 @@ const TOKEN: &str = "an-admin-token-that-nobody-else-may-ever-see-0123456789";
 const SECOND_TOKEN: &str = "another-token-that-nobody-else-may-ever-see-9876543210";
 /// A key that a header cannot carry: the refusal of it is no place for it either.
 const WRONG_KEY: &str = "a key with spaces in it";
-
-/// What was logged, by whomever.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("the log").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
 
 fn clean(what: &str, text: &[u8]) {
     for (name, secret) in [
@@ -105,13 +77,7 @@ async fn fleet() -> Fleet {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_key_nor_the_token_is_told_to_anyone() {
-    let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .with_ansi(false)
-        .try_init()
-        .expect("the only subscriber");
+    let log = Log::begin();
     let mut fleet = fleet().await;
     fleet.serve().await;
 
@@ -135,7 +101,7 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
         clean_answer(&path, &answer);
     }
     // The vendor was asked with the key, or would have answered 401; the log was listening.
-    assert!(log.text().contains("thim_server"));
+    assert!(String::from_utf8_lossy(&log.bytes()).contains("thim_server"));
 
     // Acts: without, with a wrong and with the right token.
     let release = fleet.url("/thim/v1/editions/0123456789abcdef/release");
@@ -272,7 +238,7 @@ async fn neither_the_key_nor_the_token_is_told_to_anyone() {
     clean("the refusal", told.as_bytes());
 
     // The log of everything above, at its most talkative, and the files of the store.
-    let log = log.text();
+    let log = String::from_utf8_lossy(&log.bytes()).into_owned();
     assert!(log.contains("TRACE") && log.contains("edition.unverified"));
     clean("the log", log.as_bytes());
     for key in sealing_keys {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod baseline;
 mod collateral;
 mod config;
 mod keys;
@@ -42,6 +43,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Agent(agent::Args),
+    Baseline(baseline::Args),
     Collateral(collateral::Args),
     Config(config::Args),
     Keys(keys::Args),
@@ -56,6 +58,7 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Agent(args) => agent::run(args),
+        Command::Baseline(args) => baseline::run(args),
         Command::Collateral(args) => collateral::run(args),
         Command::Config(args) => config::run(args),
         Command::Keys(args) => keys::run(args),
@@ -98,3 +101,13 @@ fn log_to_stderr(format: LogFormat, default: &str) {
 
 /// The filter of commands that are not services: their events are in the store, and what fails is said on stderr.
 const COMMAND_LOG: &str = "error,thim_server=off";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_option_stands_twice() {
+        super::Arguments::command().debug_assert();
+    }
+}

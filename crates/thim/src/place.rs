@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thim_client::Client;
+use thim_server::baselines::Baselines;
 use thim_server::chips::Chips;
 use thim_server::clock::Clock;
 use thim_server::collateral::{Collateral, Settings};
@@ -51,6 +52,14 @@ pub enum Register {
     Store(Arc<Platforms>, Clock),
     /// The client of a service.
     Service(Client),
+}
+
+/// Baselines that are at hand, or a service that can be asked.
+pub enum BaselinePlace {
+    /// The client of a service.
+    Service(Client),
+    /// The keeper over a store, and its clock.
+    Store(Arc<Baselines>, Clock),
 }
 
 /// Chips that are at hand, or a service that can be asked.
@@ -163,6 +172,19 @@ impl Place {
         Ok(Register::Store(platforms, clock))
     }
 
+    /// As [`Place::open_register`], with the keeper of baselines.
+    pub async fn open_baselines(&self, intent: Intent) -> Result<BaselinePlace, String> {
+        let (platforms, clock) = match self.open_register(intent).await? {
+            Register::Service(client) => return Ok(BaselinePlace::Service(client)),
+            Register::Store(platforms, clock) => (platforms, clock),
+        };
+        let collateral = Arc::clone(platforms.collateral());
+        let baselines = Baselines::open(collateral, platforms)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(BaselinePlace::Store(baselines, clock))
+    }
+
     /// As [`Place::open_register`], with the keeper of AMD's chips.
     pub async fn open_chips(&self, intent: Intent) -> Result<ChipPlace, String> {
         let opened = match intent {
@@ -228,6 +250,15 @@ async fn identity(collateral: &Collateral) -> Result<IdentityKey, String> {
     crate::entropy(&mut random).map_err(|error| error.to_string())?;
     let key = collateral.store().identity_key(random).await;
     key.map_err(|error| error.to_string())
+}
+
+impl BaselinePlace {
+    /// As [`Opened::close`].
+    pub async fn close(self) {
+        if let Self::Store(baselines, _) = self {
+            baselines.store().close().await;
+        }
+    }
 }
 
 impl ChipPlace {

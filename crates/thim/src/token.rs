@@ -38,8 +38,8 @@ enum Act {
         /// What it is for: reader, registrar or admin; each may do what the ones before may
         #[arg(long, value_name = "ROLE")]
         role: Role,
-        /// Only this act of the role; may be repeated: platforms:read, platforms:register, platforms:manage,
-        /// collateral, policies, tokens, keys
+        /// Only this act of the role; may be repeated: baselines:read, platforms:read, platforms:register,
+        /// platforms:manage, baselines, collateral, policies, tokens, keys
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
         /// From when on it is good no longer [default: never]

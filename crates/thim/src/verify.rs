@@ -18,8 +18,7 @@ use thim_server::config::Config;
 use thim_server::intake::{self, FoundEndorsement, Gathered, Object};
 use thim_verify::amd::VerifiedAmd;
 use thim_verify::{
-    Artefact, ArtefactKey, Certificate, Digest, Error, Issuers, Revocation, UnixTime, Unverified,
-    Verified, compacted,
+    Artefact, ArtefactKey, Certificate, Digest, Error, Issuers, Revocation, UnixTime, Verified,
 };
 
 use crate::verify_amd::{self, Told, Trusted};
@@ -168,7 +167,7 @@ fn judge(gathered: Gathered, mut issuers: Issuers, amd: &Trusted, at: UnixTime) 
         .objects
         .iter()
         .filter(|object| object.unverified.key() == ArtefactKey::RootCrl)
-        .filter_map(|object| verified(object, &issuers, None, at).ok())
+        .filter_map(|object| object.verified(&issuers, None, at).ok())
         .max_by_key(|list| (list.issued(), list.id()));
     let mut objects: Vec<Judgement> = found
         .objects
@@ -179,7 +178,8 @@ fn judge(gathered: Gathered, mut issuers: Issuers, amd: &Trusted, at: UnixTime) 
             }
             judgement(
                 object,
-                verified(object, &issuers, root_crl.as_ref(), at)
+                object
+                    .verified(&issuers, root_crl.as_ref(), at)
                     .as_ref()
                     .map(of_intel),
                 at,
@@ -216,26 +216,6 @@ fn judge(gathered: Gathered, mut issuers: Issuers, amd: &Trusted, at: UnixTime) 
         ignored,
         unreadable,
         objects,
-    }
-}
-
-/// As an import does: the exact text, and where that does not verify its compact form.
-fn verified(
-    object: &Object,
-    issuers: &Issuers,
-    root_crl: Option<&Verified<Artefact>>,
-    at: UnixTime,
-) -> Result<Verified<Artefact>, Error> {
-    let judge = |unverified: Unverified| {
-        thim_verify::verify(unverified, &object.delivered, issuers, root_crl, at)
-    };
-    let exact = judge(object.unverified.clone());
-    match &exact {
-        Err(Error::SignatureInvalid { .. }) => match compacted(&object.unverified).map(judge) {
-            Some(Ok(compact)) => Ok(compact),
-            Some(Err(_)) | None => exact,
-        },
-        _ => exact,
     }
 }
 

@@ -170,7 +170,7 @@ pub struct CollateralUsed {
     pub issued: String,
     /// Next update.
     pub next_update: String,
-    /// Where it came from: `store`, `upstream`, or a file's name.
+    /// Where it came from: `store`, or a file's name.
     pub source: String,
 }
 

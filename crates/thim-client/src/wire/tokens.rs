@@ -11,8 +11,8 @@ pub struct NewToken {
     pub name: String,
     /// `reader`, `registrar` or `admin`.
     pub role: String,
-    /// Which acts of the role it is good for: `platforms:read`, `platforms:register`, `platforms:manage`,
-    /// `collateral`, `policies`, `tokens`, `keys`; none given is all.
+    /// Which acts of the role it is good for: `baselines:read`, `platforms:read`, `platforms:register`,
+    /// `platforms:manage`, `baselines`, `collateral`, `policies`, `tokens`, `keys`; none given is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// From when on it is good no longer; absent is never.

@@ -50,12 +50,16 @@ impl FromStr for Role {
 pub enum Act {
     /// Import, deliver, release or fetch collateral.
     ChangeCollateral,
+    /// Draft, promote and roll back baselines.
+    ManageBaselines,
     /// Forget platforms, import databases, replace a platform under a known name.
     ManagePlatforms,
     /// Put appraisal policies.
     ManagePolicies,
     /// List, create and revoke tokens.
     ManageTokens,
+    /// Look at everybody's baselines, and at what was done to them.
+    ReadBaselines,
     /// Look at platforms.
     ReadPlatforms,
     /// Register platforms.
@@ -66,11 +70,13 @@ pub enum Act {
 
 impl Act {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::ChangeCollateral,
+        Self::ManageBaselines,
         Self::ManagePlatforms,
         Self::ManagePolicies,
         Self::ManageTokens,
+        Self::ReadBaselines,
         Self::ReadPlatforms,
         Self::RegisterPlatforms,
         Self::RotateKeys,
@@ -79,9 +85,10 @@ impl Act {
     /// The least role that may do it.
     pub const fn role(self) -> Role {
         match self {
-            Self::ReadPlatforms => Role::Reader,
+            Self::ReadBaselines | Self::ReadPlatforms => Role::Reader,
             Self::RegisterPlatforms => Role::Registrar,
             Self::ChangeCollateral
+            | Self::ManageBaselines
             | Self::ManagePlatforms
             | Self::ManagePolicies
             | Self::ManageTokens
@@ -93,17 +100,19 @@ impl Act {
     pub const fn scope(self) -> &'static str {
         match self {
             Self::ChangeCollateral => "collateral",
+            Self::ManageBaselines => "baselines",
             Self::ManagePlatforms => "platforms:manage",
             Self::ManagePolicies => "policies",
             Self::ManageTokens => "tokens",
+            Self::ReadBaselines => "baselines:read",
             Self::ReadPlatforms => "platforms:read",
             Self::RegisterPlatforms => "platforms:register",
             Self::RotateKeys => "keys",
         }
     }
 
-    const fn bit(self) -> u8 {
-        1 << self as u8
+    const fn bit(self) -> u16 {
+        1 << self as u16
     }
 }
 
@@ -115,14 +124,14 @@ impl FromStr for Act {
             .into_iter()
             .find(|act| act.scope() == text)
             .ok_or(UnknownWord(
-                "platforms:read, platforms:register, platforms:manage, collateral, policies, tokens or keys",
+                "baselines:read, platforms:read, platforms:register, platforms:manage, baselines, collateral, policies, tokens or keys",
             ))
     }
 }
 
 /// A set of acts. Text: their scope words, joined by spaces.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
-pub struct Acts(u8);
+pub struct Acts(u16);
 
 impl Acts {
     /// These.
@@ -191,8 +200,11 @@ mod tests {
     #[test]
     fn each_role_includes_the_ones_before() {
         let [reader, registrar, admin] = Role::ALL.map(Acts::of_role);
-        assert_eq!(reader.to_string(), "platforms:read");
-        assert_eq!(registrar.to_string(), "platforms:read platforms:register");
+        assert_eq!(reader.to_string(), "baselines:read platforms:read");
+        assert_eq!(
+            registrar.to_string(),
+            "baselines:read platforms:read platforms:register"
+        );
         assert!(Act::ALL.into_iter().all(|act| admin.contains(act)));
         assert!(
             !registrar.contains(Act::ManagePlatforms) && !reader.contains(Act::RegisterPlatforms)

@@ -93,8 +93,11 @@ fn roles_and_scopes_say_what_a_token_is_good_for() {
         token("wide", Role::Reader, &[Act::RotateKeys]),
     ]);
     let good = |text: &str| acts(&access, &bearer(text), Dialect::Bearer);
-    assert_eq!(good("reader"), "platforms:read");
-    assert_eq!(good("registrar"), "platforms:read platforms:register");
+    assert_eq!(good("reader"), "baselines:read platforms:read");
+    assert_eq!(
+        good("registrar"),
+        "baselines:read platforms:read platforms:register"
+    );
     assert_eq!(good("admin"), Acts::of_role(Role::Admin).to_string());
     assert_eq!(good(BOOTSTRAP), Acts::of_role(Role::Admin).to_string());
     assert_eq!(good("narrow"), "platforms:register");

@@ -277,6 +277,13 @@ impl Ledger {
         })
     }
 
+    /// Every promotion that counts, in the order in which they take effect; of those with one date, the later act last.
+    pub fn promotions(&self) -> Vec<Promotion> {
+        let mut all = self.promotions.clone();
+        all.sort_by_key(|one| (one.effective, one.seq));
+        all
+    }
+
     /// What is promoted and has not taken effect, by when it will.
     pub fn waiting(&self, now: UnixTime) -> impl Iterator<Item = Promotion> {
         let mut waiting: Vec<Promotion> = self

@@ -17,8 +17,7 @@
 //! boot_loader = 4
 //! tee = 0
 //! snp = 23
-//! microcode = 213
-//! bulletins = ["AMD-SB-3019"]
+//! microcode = 219
 //! ```
 
 use std::collections::BTreeSet;

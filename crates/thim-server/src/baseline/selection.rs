@@ -47,8 +47,13 @@ pub enum NotSelected {
 }
 
 impl Vendor<'_> {
-    /// Whether the vendor signs a number no longer: it said so, or its unexpired lists begin above it.
+    /// Whether the vendor signs a number no longer: it said so, or its unexpired lists begin above it. Its standard and what is
+    /// above it are never retired, whatever an answer said: the signed list says otherwise.
     pub fn has_retired(&self, number: EvaluationNumber, now: UnixTime) -> bool {
+        let standard = self.lists.choose(Choice::Standard, now);
+        if standard.is_some_and(|standard| standard.number <= number) {
+            return false;
+        }
         let gone = self.retired.is_some_and(|retired| number <= retired);
         let signed = self.lists.signed_now(now);
         gone || signed.first().is_some_and(|lowest| number < *lowest)

@@ -61,11 +61,9 @@ pub enum NotDone {
     #[error("this is a read-only view of the past")]
     ReadOnly,
     /// The forecast that was looked at is not how it is now.
-    #[error("the forecast is stale: it is {now} now; look at it again")]
-    Stale {
-        /// Its digest now.
-        now: Digest,
-    },
+    /// What it is now is not told: whoever promotes has to have looked.
+    #[error("the forecast is another one by now, or was made for something else; look at it again")]
+    Stale,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -301,9 +299,7 @@ impl Baselines {
         }
         let foreseen = self.foresee(candidate, now).await?;
         if foreseen.digest != wish.forecast {
-            return Err(NotDone::Stale {
-                now: foreseen.digest,
-            });
+            return Err(NotDone::Stale);
         }
         if foreseen.dropped > wish.accept {
             return Err(NotDone::Drops {
@@ -347,7 +343,9 @@ impl Baselines {
             next.enter(row)
                 .expect("each act was judged by the books it follows");
         }
+        let table = super::serving::Table::of(&next, &self.reached.load());
         self.books.store(std::sync::Arc::new(next));
+        self.table.store(std::sync::Arc::new(table));
         Ok(rows)
     }
 }

@@ -69,7 +69,7 @@ impl Baselines {
         let view = self.collateral().view();
         let vendor = Vendor {
             lists: &view.lists,
-            retired: None,
+            retired: view.retired,
         };
         match (&candidate.rule, &floor.rule) {
             (Rule::Intel(rule), Rule::Intel(floor)) => {

@@ -7,6 +7,8 @@
 
 pub mod acting;
 pub mod forecasting;
+pub mod overview;
+pub mod serving;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub struct Baselines {
     platforms: Arc<Platforms>,
     books: ArcSwap<Books>,
     reached: ArcSwap<Reached>,
+    table: ArcSwap<serving::Table>,
     acting: tokio::sync::Mutex<()>,
 }
 
@@ -73,10 +76,13 @@ impl Baselines {
         let books = Books::read(&rows)?;
         let reached = collateral.store().reached().await?;
         let reached = reached.into_iter();
-        let reached = reached.map(|row| ((row.scope, row.tee, row.version), row.number));
+        let reached: Reached = reached
+            .map(|row| ((row.scope, row.tee, row.version), row.number))
+            .collect();
         Ok(Arc::new(Self {
+            table: ArcSwap::from_pointee(serving::Table::of(&books, &reached)),
             books: ArcSwap::from_pointee(books),
-            reached: ArcSwap::from_pointee(reached.collect()),
+            reached: ArcSwap::from_pointee(reached),
             acting: tokio::sync::Mutex::default(),
             collateral,
             platforms,

@@ -6,7 +6,7 @@
 
 use thim_verify::{
     Absent, Artefact, ArtefactKey, CollateralPart, Enclave, Error, EvaluationNumber, Issuers,
-    PckChain, QuoteCollateral, Tee, UnixTime, Unverified, Verified, compacted,
+    PckChain, QuoteCollateral, Tee, UnixTime, Verified,
 };
 
 use super::quote::Sources;
@@ -154,33 +154,13 @@ impl FileCollateral {
         });
         let mut failure = None;
         for object in candidates {
-            match self.verified(object) {
+            // Dates are for findings.
+            match object.verified(&self.issuers, None, UnixTime::MAX) {
                 Ok(artefact) => return Ok(Some((artefact, object.path.clone()))),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         failure.map_or(Ok(None), Err)
-    }
-
-    /// As an import does: the exact text, and where that does not verify its compact form. Dates are for findings.
-    fn verified(&self, object: &Object) -> Result<Verified<Artefact>, Error> {
-        let judge = |unverified: Unverified| {
-            thim_verify::verify(
-                unverified,
-                &object.delivered,
-                &self.issuers,
-                None,
-                UnixTime::MAX,
-            )
-        };
-        let exact = judge(object.unverified.clone());
-        match &exact {
-            Err(Error::SignatureInvalid { .. }) => match compacted(&object.unverified).map(judge) {
-                Some(Ok(compact)) => Ok(compact),
-                Some(Err(_)) | None => exact,
-            },
-            _ => exact,
-        }
     }
 }
 

@@ -11,7 +11,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use thim_verify::{Certificate, Error, Kind, SignedMember, Unverified, parse, parse_detached};
+use thim_verify::{
+    Artefact, Certificate, Error, Issuers, Kind, SignedMember, UnixTime, Unverified, Verified,
+    compacted, parse, parse_detached,
+};
 
 use super::amd::{FoundAuthority, FoundEndorsement, VCEK_CERT, list_at};
 use super::cert_table;
@@ -31,6 +34,31 @@ pub struct Object {
     pub called: Option<&'static str>,
     /// True for a chain of AMD's that was put together here: the key server's own file goes before it.
     pub joined: bool,
+}
+
+impl Object {
+    /// Verifies it as an import does: the exact text, and where that does not verify its compact form.
+    ///
+    /// # Errors
+    /// Those of the exact text.
+    pub fn verified(
+        &self,
+        issuers: &Issuers,
+        root_crl: Option<&Verified<Artefact>>,
+        at: UnixTime,
+    ) -> Result<Verified<Artefact>, Error> {
+        let judge = |unverified: Unverified| {
+            thim_verify::verify(unverified, &self.delivered, issuers, root_crl, at)
+        };
+        let exact = judge(self.unverified.clone());
+        match &exact {
+            Err(Error::SignatureInvalid { .. }) => match compacted(&self.unverified).map(judge) {
+                Some(Ok(compact)) => Ok(compact),
+                Some(Err(_)) | None => exact,
+            },
+            _ => exact,
+        }
+    }
 }
 
 /// Something that claims to be collateral and cannot be read.

@@ -15,11 +15,22 @@ use thim_verify::UnixTime;
 use super::front::Body;
 use super::query::Invalid;
 use crate::access::Denied;
+use crate::baseline::NotSelected;
+use crate::baselines::overview;
+use crate::baselines::serving::{Decided, NotServed};
 use crate::collateral::{Answer, Refusal};
-use crate::ready::{CACHE_STATUS, Served, Shape};
+use crate::freshness::Freshness;
+use crate::ready::{CACHE_STATUS, Ready, Served, Shape};
+use crate::view::Subject;
 
-/// A 200 or 304 from a prepared edition.
-pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime) -> Response<Body> {
+/// A 200 or 304 from a prepared edition; `decided`: by which baseline.
+pub fn artefact(
+    answer: &Answer,
+    shape: Shape,
+    asked: &HeaderMap,
+    decided: Option<&Decided<'_>>,
+    now: UnixTime,
+) -> Response<Body> {
     let Served {
         mut headers,
         body,
@@ -34,18 +45,28 @@ pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime)
             );
         }
     };
-    if let Some(resolved) = answer.resolved
-        && (resolved.from_expired_list || resolved.without_list)
-    {
+    if let Some(resolved) = answer.resolved {
         let list = if resolved.without_list {
-            "none"
+            "; list=none"
+        } else if resolved.from_expired_list {
+            "; list=expired"
         } else {
-            "expired"
+            ""
         };
-        headers.insert(
-            THIM_BASELINE,
-            text(&format!("default; number={}; list={list}", resolved.number)),
-        );
+        let (scope, version) = decided.map_or(("default", 0), |one| (one.scope, one.version));
+        // Nobody acted, and a list in force tells the number: there is nothing to say.
+        if version > 0 || !list.is_empty() {
+            let number = resolved.number;
+            let version = if version > 0 {
+                format!("; version={version}")
+            } else {
+                String::new()
+            };
+            headers.insert(
+                THIM_BASELINE,
+                text(&format!("{scope}; number={number}{version}{list}")),
+            );
+        }
     }
     prepared(
         headers,
@@ -55,6 +76,65 @@ pub fn artefact(answer: &Answer, shape: Shape, asked: &HeaderMap, now: UnixTime)
         answer.hit,
         asked,
     )
+}
+
+/// A 200 or 304 from an edition past its time, for a baseline that wants it all the same: marked, and good for a second.
+pub fn archived(
+    ready: &Ready,
+    shape: Shape,
+    asked: &HeaderMap,
+    decided: &Decided<'_>,
+    now: UnixTime,
+) -> Response<Body> {
+    let Served {
+        mut headers,
+        body,
+        etag,
+    } = match ready.serve(shape, Freshness::Expired, now) {
+        Ok(served) => served,
+        Err(error) => {
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                BUSY,
+                Some(cause("too-large", &error.to_string())),
+            );
+        }
+    };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=1"));
+    let number = Subject::of(&ready.key).map_or(0, |(_, number)| number);
+    headers.insert(
+        THIM_BASELINE,
+        text(&format!(
+            "{}; number={number}; version={}; archived",
+            decided.scope, decided.version
+        )),
+    );
+    prepared(headers, body, &etag, Some(ready.issued), false, asked)
+}
+
+/// Why a baseline has no answer: 404 with the cause, since Intel's client takes 403 for a fault of the network.
+pub fn not_served(why: NotServed) -> Response<Body> {
+    let cause = match why {
+        NotServed::BelowFloor { number, floor } => cause(
+            "below-floor",
+            &format!("evaluation number {number} is below the operator's floor, {floor}"),
+        ),
+        NotServed::NoNumber(why) => {
+            let token = match why {
+                NotSelected::NoList | NotSelected::NoneOldEnough { .. } => "no-number",
+                NotSelected::Retired { .. } => "number-retired",
+            };
+            cause(token, &overview::sentence(why))
+        }
+        NotServed::UnknownTenant => return unknown_tenant(),
+    };
+    plain(StatusCode::NOT_FOUND, NO_DATA, Some(cause))
+}
+
+/// A path below a tenant that no act ever named: a typing error must not quietly get what everybody gets.
+pub fn unknown_tenant() -> Response<Body> {
+    let cause = cause("unknown-tenant", "no act on a baseline ever named it");
+    plain(StatusCode::NOT_FOUND, NO_DATA, Some(cause))
 }
 
 /// A 200 or 304 from prepared headers and a shared body. Without `issued` only an entity tag makes a 304.

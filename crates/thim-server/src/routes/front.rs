@@ -12,6 +12,7 @@ use tower::ServiceExt;
 
 use super::own::{self, Service};
 use super::query::Query;
+use super::tenants::{self, Below};
 use super::{answer, kds, pccs, pck, pcs, tcb_baselines};
 use crate::metrics::{RequestIds, Result as Counted, Route};
 
@@ -58,9 +59,27 @@ impl Front {
             _ => self.request_ids.next(),
         };
         let head = *request.method() == Method::HEAD;
-        let mut response = match pcs::target(request.uri().path()) {
-            Some(target) => self.vendor(target, &request, &request_id).await,
-            None => self.others(request, peer, &request_id).await,
+        let uri = request.uri().clone();
+        let mut response = match tenants::below(uri.path()) {
+            Below::Nobody => self.route(request, None, peer, &request_id).await,
+            Below::Wrong => {
+                self.count(Route::None, StatusCode::NOT_FOUND);
+                answer::unknown_tenant()
+            }
+            Below::Tenant { name, path } => {
+                if !self.service.baselines.knows_name(name) {
+                    self.count(Route::None, StatusCode::NOT_FOUND);
+                    answer::unknown_tenant()
+                } else if path.starts_with("/thim/") || tenants::is_operations(path) {
+                    self.count(Route::None, StatusCode::NOT_FOUND);
+                    answer::unknown(request.method(), uri.path())
+                } else {
+                    match tenants::without(request, path) {
+                        Some(request) => self.route(request, Some(name), peer, &request_id).await,
+                        None => answer::unknown_tenant(),
+                    }
+                }
+            }
         };
         if head {
             response = answer::without_body(response);
@@ -73,9 +92,28 @@ impl Front {
         response
     }
 
+    /// A request below no tenant's path, or one with the tenant's part taken off.
+    async fn route<B>(
+        &self,
+        request: Request<B>,
+        tenant: Option<&str>,
+        peer: IpAddr,
+        request_id: &HeaderValue,
+    ) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match pcs::target(request.uri().path()) {
+            Some(target) => self.vendor(target, tenant, &request, request_id).await,
+            None => self.others(request, tenant, peer, request_id).await,
+        }
+    }
+
     async fn vendor<B>(
         &self,
         target: pcs::Target<'_>,
+        tenant: Option<&str>,
         request: &Request<B>,
         request_id: &HeaderValue,
     ) -> Response<Body> {
@@ -83,14 +121,16 @@ impl Front {
             Method::GET | Method::HEAD => {
                 let now = self.service.clock.now();
                 let query = Query::parse(request.uri().query());
-                match pcs::at_once(&self.service, &target, &query, request.headers(), now) {
+                let headers = request.headers();
+                match pcs::at_once(&self.service, &target, tenant, &query, headers, now) {
                     Some(response) => response,
                     None => {
                         pcs::in_time(
                             &self.service,
                             &target,
+                            tenant,
                             &query,
-                            request.headers(),
+                            headers,
                             now,
                             request_id,
                         )
@@ -117,6 +157,7 @@ impl Front {
     async fn amd<B>(
         &self,
         target: kds::Target<'_>,
+        tenant: Option<&str>,
         request: &Request<B>,
         request_id: &HeaderValue,
     ) -> Response<Body> {
@@ -180,6 +221,7 @@ impl Front {
     async fn others<B>(
         &self,
         request: Request<B>,
+        tenant: Option<&str>,
         peer: IpAddr,
         request_id: &HeaderValue,
     ) -> Response<Body>
@@ -189,7 +231,7 @@ impl Front {
     {
         let path = request.uri().path();
         if let Some(target) = kds::target(path) {
-            return self.amd(target, &request, request_id).await;
+            return self.amd(target, tenant, &request, request_id).await;
         }
         if pck::target(path).is_some() {
             return self.certificates(request, peer, request_id).await;
@@ -207,7 +249,11 @@ impl Front {
         {
             let query = Query::parse(request.uri().query());
             let now = self.service.clock.now();
-            let response = tcb_baselines::answer(&self.service, target, &query, None, now);
+            let response = {
+                // `default` is everybody's and no tenant's.
+                let tenant = tenant.and_then(|name| name.parse().ok());
+                tcb_baselines::answer(&self.service, target, &query, tenant.as_ref(), now)
+            };
             self.count(Route::Own, response.status());
             return response;
         }

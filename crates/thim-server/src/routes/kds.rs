@@ -155,7 +155,7 @@ pub fn at_once(
         Err(wrong) => refused(target, &wrong),
         Ok(Wanted::Signed(key, shape)) => {
             let found = service.collateral.peek(Ask::Artefact(key), now)?;
-            answer::artefact(&found, shape, headers, now)
+            answer::artefact(&found, shape, headers, None, now)
         }
         Ok(Wanted::Certificates(asks)) => {
             let found = asks.iter().find_map(|ask| service.chips.peek(ask, now))?;
@@ -187,7 +187,7 @@ pub async fn in_time(
             .collateral
             .answer(Ask::Artefact(key), now)
             .await
-            .map(|found| answer::artefact(&found, shape, headers, now)),
+            .map(|found| answer::artefact(&found, shape, headers, None, now)),
         Ok(Wanted::Certificates(asks)) => first_of(service, asks, now)
             .await
             .map(|found| certificate(&found, target.shape(), headers, now)),

@@ -1,6 +1,7 @@
 //! HTTP: the only place that knows statuses, paths and parameters. Handlers parse, ask, render.
 
 mod answer;
+mod baselines;
 mod caller;
 mod chips;
 mod crl_uri;
@@ -16,6 +17,7 @@ mod problem;
 mod query;
 mod receive;
 mod tcb_baselines;
+mod tenants;
 mod tokens;
 
 pub use front::{Body, Front, Peer};

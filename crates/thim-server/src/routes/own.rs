@@ -18,7 +18,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::{chips, evidence, platforms, tokens};
+use super::{baselines, chips, evidence, platforms, tokens};
 use crate::access::{Access, Act};
 use crate::baselines::Baselines;
 use crate::chips::Chips;
@@ -68,6 +68,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .route("/thim/v1/events", get(events))
         .route("/thim/v1/refresh", post(refresh_now))
         .route("/thim/v1/import", post(import))
+        .merge(baselines::router())
         .merge(chips::router())
         .merge(evidence::router())
         .merge(platforms::router())
@@ -115,6 +116,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         events,
         refresh_now,
         import,
+        baselines::list,
+        baselines::show,
+        baselines::apply,
+        baselines::diff,
+        baselines::log,
+        baselines::promote,
+        baselines::roll_back,
+        baselines::discard,
+        baselines::withdraw,
         chips::list,
         chips::show,
         chips::register,

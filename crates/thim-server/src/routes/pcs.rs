@@ -2,6 +2,8 @@
 //! (`spec/intel-pcs-and-pccs.md` section 2, `spec/quote-provider-clients.md` section 5).
 //! Paths are matched in any case and with a trailing slash, as PCCS does.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use thim_verify::{ArtefactKey, Enclave, Tee, UnixTime};
 
@@ -10,7 +12,9 @@ use super::crl_uri;
 use super::front::Body;
 use super::own::Service;
 use super::query::{Invalid, Name, Query};
-use crate::collateral::{Answer, Ask, Refusal};
+use crate::baseline::Choice;
+use crate::baselines::serving::{Decided, NotServed, Table};
+use crate::collateral::{Ask, Refusal};
 use crate::metrics::{Result as Counted, Route};
 use crate::ready::Shape;
 use crate::upstream::Fill;
@@ -114,26 +118,27 @@ impl Target<'_> {
     }
 
     /// What is asked, and in which shape.
-    fn ask(&self, query: &Query<'_>) -> Result<(Ask, Shape), Invalid> {
+    fn ask(&self, query: &Query<'_>) -> Result<(Wish, Shape), Invalid> {
+        let artefact = |key| Wish::Plain(Ask::Artefact(key));
         Ok(match self.endpoint {
             Endpoint::Crl => {
                 let uri = query.get(Name::Uri)?.unwrap_or_default();
                 let named = crl_uri::named(uri).ok_or_else(unlisted)?;
-                (Ask::Artefact(named.key), Shape::Der)
+                (artefact(named.key), Shape::Der)
             }
             Endpoint::EvaluationNumbers => (
-                Ask::Artefact(ArtefactKey::EvaluationNumbers { tee: self.tee }),
+                artefact(ArtefactKey::EvaluationNumbers { tee: self.tee }),
                 Shape::Json,
             ),
-            Endpoint::Fmspcs => (Ask::Fmspcs, Shape::Json),
+            Endpoint::Fmspcs => (Wish::Plain(Ask::Fmspcs), Shape::Json),
             Endpoint::Identity(enclave) => (
-                Ask::Subject(Subject::EnclaveIdentity { enclave }, query.choice()?),
+                Wish::Subject(Subject::EnclaveIdentity { enclave }, query.choice()?),
                 Shape::Json,
             ),
             Endpoint::PckCrl => match query.get(Name::Uri)? {
                 Some(uri) => {
                     let named = crl_uri::named(uri).ok_or_else(unlisted)?;
-                    (Ask::Artefact(named.key), azure_shape(query, named)?)
+                    (artefact(named.key), azure_shape(query, named)?)
                 }
                 None => {
                     let shape = if query.wants_der()? {
@@ -141,13 +146,10 @@ impl Target<'_> {
                     } else {
                         Shape::Hex
                     };
-                    (
-                        Ask::Artefact(ArtefactKey::PckCrl { ca: query.ca()? }),
-                        shape,
-                    )
+                    (artefact(ArtefactKey::PckCrl { ca: query.ca()? }), shape)
                 }
             },
-            Endpoint::RootCrl => (Ask::Artefact(ArtefactKey::RootCrl), Shape::Hex),
+            Endpoint::RootCrl => (artefact(ArtefactKey::RootCrl), Shape::Hex),
             Endpoint::Tcb(in_path) => {
                 let fmspc = match in_path {
                     None => query.fmspc()?,
@@ -158,7 +160,7 @@ impl Target<'_> {
                 };
                 let version = if self.is_version_3() { 2 } else { 3 };
                 (
-                    Ask::Subject(
+                    Wish::Subject(
                         Subject::TcbInfo {
                             tee: self.tee,
                             version,
@@ -192,10 +194,44 @@ fn azure_shape(query: &Query<'_>, named: crl_uri::Named) -> Result<Shape, Invali
     })
 }
 
+/// What a request wants, before its baseline has chosen a number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wish {
+    /// Something without a number.
+    Plain(Ask),
+    /// A TCB info or an identity, under the caller's own word where there is one.
+    Subject(Subject, Option<Choice>),
+}
+
+impl Wish {
+    /// What answers a tenant, or everybody else.
+    fn decided<'a>(
+        self,
+        service: &Service,
+        table: &'a Table,
+        tenant: Option<&'a str>,
+        now: UnixTime,
+    ) -> Result<(Ask, Option<Decided<'a>>), NotServed> {
+        match self {
+            Self::Plain(ask) => match tenant.filter(|name| !service.baselines.knows_name(name)) {
+                Some(_) => Err(NotServed::UnknownTenant),
+                None => Ok((ask, None)),
+            },
+            Self::Subject(subject, asked) => {
+                let view = service.collateral.view();
+                let baselines = &service.baselines;
+                let decided = baselines.decide(table, tenant, subject, asked, &view, now)?;
+                Ok((Ask::Subject(subject, decided.choice), Some(decided)))
+            }
+        }
+    }
+}
+
 /// Answers from what is published, without waiting; `None` where that needs more.
 pub fn at_once(
     service: &Service,
     target: &Target<'_>,
+    tenant: Option<&str>,
     query: &Query<'_>,
     headers: &HeaderMap,
     now: UnixTime,
@@ -204,15 +240,20 @@ pub fn at_once(
         service.collateral.metrics().request(target.route(), result);
         Some(response)
     };
-    let (ask, shape) = match target.ask(query) {
-        Ok(ask) => ask,
+    let (wish, shape) = match target.ask(query) {
+        Ok(wish) => wish,
         Err(invalid) => return counted(Counted::Client, answer::invalid(&invalid)),
+    };
+    let table = service.baselines.table();
+    let (ask, decided) = match wish.decided(service, &table, tenant, now) {
+        Ok(decided) => decided,
+        Err(why) => return counted(Counted::Client, answer::not_served(why)),
     };
     if ask == Ask::Fmspcs || is_version_3_identity(target, ask) {
         return None;
     }
     let found = service.collateral.peek(ask, now)?;
-    let response = answer::artefact(&found, shape, headers, now);
+    let response = answer::artefact(&found, shape, headers, decided.as_ref(), now);
     let result = match response.status() {
         StatusCode::OK => Counted::Hit,
         StatusCode::NOT_MODIFIED => Counted::NotModified,
@@ -225,14 +266,16 @@ pub fn at_once(
 pub async fn in_time(
     service: &Service,
     target: &Target<'_>,
+    tenant: Option<&str>,
     query: &Query<'_>,
     headers: &HeaderMap,
     now: UnixTime,
     request_id: &HeaderValue,
 ) -> Response<Body> {
-    let (response, result) = match outcome(service, target, query, headers, now).await {
+    let (response, result) = match outcome(service, target, tenant, query, headers, now).await {
         Ok(response) => (response, Counted::Miss),
         Err(Failure::Invalid(invalid)) => (answer::invalid(&invalid), Counted::Client),
+        Err(Failure::NotServed(why)) => (answer::not_served(why), Counted::Client),
         Err(Failure::Refused(refusal)) => {
             let response = answer::refusal(&refusal);
             // A caller can make as many of these as it likes; only what is ours or the vendor's is worth a line.
@@ -255,17 +298,22 @@ pub async fn in_time(
 
 enum Failure {
     Invalid(Invalid),
+    NotServed(NotServed),
     Refused(Refusal),
 }
 
 async fn outcome(
     service: &Service,
     target: &Target<'_>,
+    tenant: Option<&str>,
     query: &Query<'_>,
     headers: &HeaderMap,
     now: UnixTime,
 ) -> Result<Response<Body>, Failure> {
-    let (ask, shape) = target.ask(query).map_err(Failure::Invalid)?;
+    let (wish, shape) = target.ask(query).map_err(Failure::Invalid)?;
+    let table = Arc::clone(&service.baselines.table());
+    let decide = || wish.decided(service, &table, tenant, now);
+    let (mut ask, mut decided) = decide().map_err(Failure::NotServed)?;
     if ask == Ask::Fmspcs {
         return fmspcs(service, query, now).await;
     }
@@ -282,12 +330,42 @@ async fn outcome(
             },
         ));
     }
-    let found: Answer = service
-        .collateral
-        .answer(ask, now)
-        .await
-        .map_err(Failure::Refused)?;
-    Ok(answer::artefact(&found, shape, headers, now))
+    // Where a list is not held yet, what a floor or a baseline means is known only with it.
+    let depends = decided.is_some_and(|one| one.version > 0 || table.has_floor());
+    if depends && service.collateral.view().lists.is_empty() {
+        service.collateral.learn_lists(now).await;
+        (ask, decided) = decide().map_err(Failure::NotServed)?;
+    }
+    let mut found = service.collateral.answer(ask, now).await;
+    if let (Err(Refusal::Retired { .. }), Some(one)) = (&found, &decided)
+        && one.by_baseline
+    {
+        // The vendor has just said so: what the baseline does then is for the baseline to say.
+        let again = decide().map_err(Failure::NotServed)?;
+        if again.0 != ask {
+            (ask, decided) = again;
+            found = service.collateral.answer(ask, now).await;
+        }
+    }
+    match found {
+        Ok(found) => Ok(answer::artefact(
+            &found,
+            shape,
+            headers,
+            decided.as_ref(),
+            now,
+        )),
+        Err(refusal) => {
+            let may = decided.filter(|decided| decided.serve_archived && decided.by_baseline);
+            if let (Some(decided), Ask::Subject(subject, Choice::Number(number))) = (may, ask)
+                && let Ok(Some(ready)) = service.collateral.archived(subject.key(number), now).await
+            {
+                service.collateral.metrics().served_archived();
+                return Ok(answer::archived(&ready, shape, headers, &decided, now));
+            }
+            Err(Failure::Refused(refusal))
+        }
+    }
 }
 
 /// Identities have one format in API versions 3 and 4, so a document does not tell which API it came from.

@@ -147,8 +147,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// `update` or `tcbEvaluationDataNumber`, not both; standard without either.
-    pub fn choice(&self) -> Result<Choice, Invalid> {
+    /// `update` or `tcbEvaluationDataNumber`, not both; `None` without either.
+    pub fn choice(&self) -> Result<Option<Choice>, Invalid> {
         let update = match self.get(Name::Update)? {
             None => None,
             Some(text) if text.eq_ignore_ascii_case("standard") => Some(Choice::Standard),
@@ -169,7 +169,7 @@ impl<'a> Query<'a> {
                 name: "tcbEvaluationDataNumber",
                 why: "update and tcbEvaluationDataNumber exclude each other".to_owned(),
             }),
-            (update, number) => Ok(number.or(update).unwrap_or(Choice::Standard)),
+            (update, number) => Ok(number.or(update)),
         }
     }
 
@@ -208,7 +208,7 @@ fn number(text: &str) -> Result<u32, Invalid> {
 mod tests {
     use super::*;
 
-    fn choice(text: &str) -> Result<Choice, &'static str> {
+    fn choice(text: &str) -> Result<Option<Choice>, &'static str> {
         Query::parse(Some(text))
             .choice()
             .map_err(|invalid| invalid.name)
@@ -216,11 +216,14 @@ mod tests {
 
     #[test]
     fn choices_and_their_near_misses() {
-        assert_eq!(choice(""), Ok(Choice::Standard));
-        assert_eq!(choice("update=STANDARD"), Ok(Choice::Standard));
-        assert_eq!(choice("update=early&update=bogus"), Ok(Choice::Early));
-        assert_eq!(choice("tcbEvaluationDataNumber=17"), Ok(Choice::Number(17)));
-        assert_eq!(choice("Update=bogus"), Ok(Choice::Standard));
+        assert_eq!(choice(""), Ok(None));
+        assert_eq!(choice("update=STANDARD"), Ok(Some(Choice::Standard)));
+        assert_eq!(choice("update=early&update=bogus"), Ok(Some(Choice::Early)));
+        assert_eq!(
+            choice("tcbEvaluationDataNumber=17"),
+            Ok(Some(Choice::Number(17)))
+        );
+        assert_eq!(choice("Update=bogus"), Ok(None));
         for bad in [
             "update=",
             "update=all",

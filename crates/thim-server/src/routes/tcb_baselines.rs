@@ -139,7 +139,7 @@ fn baselines(
             let view = service.collateral.view();
             let vendor = Vendor {
                 lists: &view.lists,
-                retired: None,
+                retired: view.retired,
             };
             let reached = service
                 .baselines

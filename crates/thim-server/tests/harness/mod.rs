@@ -170,17 +170,18 @@ impl Fleet {
     }
 
     pub async fn serve(&mut self) {
+        self.try_serve().await.expect("the server starts");
+    }
+
+    pub async fn try_serve(&mut self) -> Result<(), thim_server::server::StartError> {
         let world = World {
             clock: self.clock.clone(),
             clock_chosen: false,
             today: at(START),
             entropy,
         };
-        self.server = Some(
-            Server::start(&self.config, world)
-                .await
-                .expect("the server starts"),
-        );
+        self.server = Some(Server::start(&self.config, world).await?);
+        Ok(())
     }
 
     /// Stops the server and starts it on the same data.

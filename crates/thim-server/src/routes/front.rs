@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use super::own::{self, Service};
 use super::query::Query;
 use super::tenants::{self, Below};
-use super::{answer, kds, pccs, pck, pcs};
+use super::{answer, kds, pccs, pck, pcs, tcb_baselines};
 use crate::metrics::{RequestIds, Result as Counted, Route};
 
 /// A response's body: shared bytes, or what axum made.
@@ -251,6 +251,19 @@ impl Front {
             if target.is_version_3() {
                 answer::add_version_3_warning(&mut response);
             }
+            return response;
+        }
+        if let Some(target) = tcb_baselines::target(path)
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+        {
+            let query = Query::parse(request.uri().query());
+            let now = self.service.clock.now();
+            let response = {
+                // `default` is everybody's and no tenant's.
+                let tenant = tenant.and_then(|name| name.parse().ok());
+                tcb_baselines::answer(&self.service, target, &query, tenant.as_ref(), now)
+            };
+            self.count(Route::Own, response.status());
             return response;
         }
         let route = if path.starts_with("/thim/") {

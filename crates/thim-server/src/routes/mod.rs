@@ -17,6 +17,7 @@ mod platforms;
 mod problem;
 mod query;
 mod receive;
+mod tcb_baselines;
 mod tenants;
 mod tokens;
 

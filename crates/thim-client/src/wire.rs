@@ -5,6 +5,7 @@ mod baselines;
 mod certification;
 mod chips;
 mod explanation;
+mod forecast;
 mod news;
 mod platforms;
 mod tokens;
@@ -24,6 +25,10 @@ pub use explanation::{
     CollateralUsed, EnclaveFacts, FindingRecord, NeedRecord, QuoteComparison, QuoteExplanation,
     QuoteFacts, ShortComponent, ShortfallPart, ShortfallRecord, ShortfallTarget,
     SupplementalRecord, TrustDomainFacts,
+};
+pub use forecast::{
+    ForecastCause, ForecastColumn, ForecastReport, ForecastRequest, ForecastStanding,
+    ForecastTarget, ForecastVersion, StandardMove,
 };
 pub use news::NewsRecord;
 pub use platforms::{

@@ -153,7 +153,9 @@ impl Server {
             config.amd.clone(),
         )
         .map_err(OpenError::Config)?;
-        let baselines = Baselines::open(Arc::clone(&collateral), Arc::clone(&platforms)).await?;
+        let products = config.amd.products().map_err(OpenError::Config)?;
+        let (one, two) = (Arc::clone(&collateral), Arc::clone(&platforms));
+        let baselines = Baselines::open(one, two, products).await?;
         let news = News::open(
             Arc::clone(&collateral),
             &config.news,

@@ -2,6 +2,7 @@
 //! on record.
 
 mod acts;
+mod forecast;
 mod reading;
 
 use std::path::PathBuf;
@@ -52,6 +53,8 @@ enum Act {
     /// Throw a draft away
     #[command(disable_version_flag = true)]
     Discard(TakeBackArgs),
+    /// Who would drop out under another rule, why, and what would raise them; exit code 1 where somebody would
+    Forecast(forecast::ForecastArgs),
     /// What holds for everybody, and what is to come
     List {
         /// Only this TEE: sgx, tdx or sev-snp
@@ -161,6 +164,7 @@ pub fn run(args: Args) -> ExitCode {
             Act::Apply { file, author, json } => acts::apply(&place, &file, &author, json).await,
             Act::Diff { file, json } => reading::diff(&place, &file, json).await,
             Act::Discard(args) => acts::discard(&place, &args).await,
+            Act::Forecast(args) => forecast::run(&place, &args).await,
             Act::List { tee, json } => reading::list(&place, tee, json).await,
             Act::Log { verify, head, json } => reading::log(&place, verify, head, json).await,
             Act::Promote { wish, effective } => acts::promote(&place, &wish, effective).await,

@@ -179,7 +179,9 @@ impl Place {
             Register::Store(platforms, clock) => (platforms, clock),
         };
         let collateral = Arc::clone(platforms.collateral());
-        let baselines = Baselines::open(collateral, platforms)
+        let products = self.configuration()?.amd.products();
+        let products = products.map_err(|error| error.to_string())?;
+        let baselines = Baselines::open(collateral, platforms, products)
             .await
             .map_err(|error| error.to_string())?;
         Ok(BaselinePlace::Store(baselines, clock))

@@ -7,6 +7,7 @@
 
 pub mod acting;
 pub mod endorsing;
+pub mod forecast;
 pub mod forecasting;
 pub mod overview;
 pub mod serving;
@@ -15,7 +16,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use thim_verify::{Digest, EvaluationNumber, UnixTime};
+use thim_verify::amd::Products;
+use thim_verify::{Digest, EvaluationNumber, PlatformTcb, UnixTime};
 
 use crate::baseline::{
     ActRow, BaselineTee, Books, Broken, InForce, Rule, Scope, Tenant, verify_chain,
@@ -32,6 +34,10 @@ pub struct Baselines {
     reached: ArcSwap<Reached>,
     table: ArcSwap<serving::Table>,
     acting: tokio::sync::Mutex<()>,
+    forecasting: tokio::sync::Mutex<()>,
+    // What PCK certificates say of their platforms, by digest: for forecasts, one after the other.
+    components: quick_cache::sync::Cache<Digest, PlatformTcb>,
+    products: Products,
 }
 
 /// The highest number each version of a baseline has reached, by scope, TEE and version.
@@ -67,10 +73,11 @@ pub struct Applied {
 }
 
 impl Baselines {
-    /// Reads the books.
+    /// Reads the books. `products`: what TCBs of AMD's products consist of.
     pub async fn open(
         collateral: Arc<Collateral>,
         platforms: Arc<Platforms>,
+        products: Products,
     ) -> Result<Arc<Self>, OpenError> {
         let (rows, head) = collateral.store().acts().await?;
         verify_chain(&rows, Some(head))?;
@@ -85,6 +92,9 @@ impl Baselines {
             books: ArcSwap::from_pointee(books),
             reached: ArcSwap::from_pointee(reached),
             acting: tokio::sync::Mutex::default(),
+            forecasting: tokio::sync::Mutex::default(),
+            components: quick_cache::sync::Cache::new(COMPONENTS),
+            products,
             collateral,
             platforms,
         }))
@@ -209,3 +219,6 @@ pub fn floor_of(books: &Books, tee: BaselineTee, now: UnixTime) -> Option<Applie
     let floor = applied(books, &Scope::Floor, tee, now);
     (floor.version > 0).then_some(floor)
 }
+
+/// A million platforms' certificates; some 100 MB when full, and it fills only as platforms are judged.
+const COMPONENTS: usize = 1_000_000;

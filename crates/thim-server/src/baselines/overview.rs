@@ -231,7 +231,8 @@ pub fn sentence(why: NotSelected) -> String {
     }
 }
 
-fn note(selection: &Selection) -> Option<String> {
+/// What is particular about a number.
+pub fn note(selection: &Selection) -> Option<String> {
     if selection.is_archive {
         let number = selection.number;
         return Some(format!(

@@ -25,7 +25,7 @@ pub enum Picked {
 
 impl Collateral {
     /// The newest edition of a key of Intel's whose issue date is not after `at`.
-    pub(super) async fn edition_at(
+    pub(crate) async fn edition_at(
         &self,
         key: ArtefactKey,
         at: UnixTime,

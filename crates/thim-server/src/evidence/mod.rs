@@ -26,7 +26,8 @@ use thim_verify::{
     parse_quote,
 };
 
-use self::history::Picked;
+pub(crate) use self::history::Picked;
+pub(crate) use self::quote::short as short_record;
 use self::quote::{Sources, Telling};
 pub use self::report_store::{ReportAsk, ReportExplainer};
 use crate::baseline::Choice;

@@ -192,7 +192,8 @@ fn target(target: &TcbTarget<'_>) -> ShortfallTarget {
     }
 }
 
-fn short(short: &Shortfall<'_>) -> ShortRecord {
+/// A component that is too old, as it is told.
+pub fn short(short: &Shortfall<'_>) -> ShortRecord {
     let component = match short.component {
         ShortComponent::PceSvn => "pcesvn".to_owned(),
         ShortComponent::QeIsvSvn => "qe".to_owned(),

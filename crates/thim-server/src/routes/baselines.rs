@@ -298,11 +298,9 @@ impl From<NotDone> for ProblemResponse {
 impl From<ForecastError> for ProblemResponse {
     fn from(error: ForecastError) -> Self {
         match error {
-            ForecastError::NoNumber(why) => problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "The candidate cannot be judged",
-                why,
-            ),
+            ForecastError::NoCandidate(why) => {
+                problem(StatusCode::NOT_FOUND, "There is nothing to foresee", why)
+            }
             ForecastError::Store(error) => error.into(),
         }
     }

@@ -326,12 +326,15 @@ fn path_is_long(path: &str) -> bool {
     // A registration waits for a list and then for collateral, each as long as a miss does; so does an explanation.
     matches!(
         path,
-        "/thim/v1/evidence/explain"
+        "/thim/v1/baselines/forecast"
+            | "/thim/v1/evidence/explain"
             | "/thim/v1/import"
             | "/thim/v1/keys/rotate"
             | "/thim/v1/platforms"
             | "/thim/v1/refresh"
-    ) || path.ends_with("/refetch")
+    ) || ["/promote", "/refetch", "/rollback"]
+        .iter()
+        .any(|end| path.ends_with(end))
 }
 
 /// A caller's id is echoed if it is one: 1 to 128 visible characters.

@@ -6,6 +6,7 @@ mod caller;
 mod chips;
 mod crl_uri;
 mod evidence;
+mod forecast;
 mod front;
 mod kds;
 mod news;

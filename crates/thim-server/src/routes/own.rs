@@ -18,7 +18,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::{baselines, chips, evidence, news, platforms, tokens};
+use super::{baselines, chips, evidence, forecast, news, platforms, tokens};
 use crate::access::{Access, Act};
 use crate::baselines::Baselines;
 use crate::chips::Chips;
@@ -74,6 +74,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .merge(baselines::router())
         .merge(chips::router())
         .merge(evidence::router())
+        .merge(forecast::router())
         .merge(news::router())
         .merge(platforms::router())
         .merge(tokens::router())
@@ -136,6 +137,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         chips::prewarm,
         chips::progress,
         evidence::explain,
+        forecast::forecast,
         news::atom,
         news::list,
         platforms::list,

@@ -265,7 +265,7 @@ mod tests {
         let store = opened(&directory).await.expect("its own version");
         assert_eq!(held(&store).await, Some(row(3, 1000)));
 
-        sqlx::query("UPDATE meta SET value = '5' WHERE name = 'schema'")
+        sqlx::query("UPDATE meta SET value = '6' WHERE name = 'schema'")
             .execute(&store.writer)
             .await
             .expect("as a newer program leaves it");
@@ -274,7 +274,7 @@ mod tests {
         assert!(
             refused
                 .to_string()
-                .ends_with("schema version 5; this program knows 4"),
+                .ends_with("schema version 6; this program knows 5"),
             "{refused}"
         );
     }

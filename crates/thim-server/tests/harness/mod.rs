@@ -230,11 +230,15 @@ impl Fleet {
     /// Moves the clock, lets time decide, and polls everything that is kept fresh.
     pub async fn advance(&self, secs: i64) {
         self.clock.advance_millis(secs * 1000);
-        self.server()
-            .collateral
-            .tick(self.clock.now())
-            .await
-            .expect("the store works");
+        self.tick().await;
+    }
+
+    /// Lets time decide now what it decides each second.
+    pub async fn tick(&self) {
+        let now = self.clock.now();
+        let server = self.server();
+        server.collateral.tick(now).await.expect("the store works");
+        server.baselines.tick(now).await.expect("the store works");
     }
 
     /// Asks the upstream for everything that is kept fresh; what each step said.

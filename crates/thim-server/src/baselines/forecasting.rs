@@ -166,6 +166,10 @@ impl Baselines {
         now: UnixTime,
     ) -> Result<ForecastReport, ForecastError> {
         let books = self.books();
+        // What a rule selects is known only with a list.
+        if self.collateral().view().lists.is_empty() {
+            self.collateral().learn_lists(now).await;
+        }
         let view = std::sync::Arc::clone(&self.collateral().view());
         let vendor = Vendor {
             lists: &view.lists,

@@ -12,6 +12,7 @@ use thim_verify::TrustAnchors;
 use thim_verify::amd::Anchors;
 
 use crate::access::PccsHash;
+use crate::baselines::statement;
 use crate::{evidence, freshness, listen, news, platforms, sentinel, tls, upstream};
 
 /// The whole file.
@@ -34,6 +35,8 @@ pub struct Config {
     pub platforms: platforms::Config,
     /// What quotes say of platforms.
     pub evidence: evidence::Config,
+    /// Statements of baselines.
+    pub baselines: statement::Config,
     /// Polls, ages and graces.
     pub freshness: freshness::Config,
     /// Holds.
@@ -123,6 +126,7 @@ impl Default for Config {
             amd: upstream::AmdConfig::default(),
             platforms: platforms::Config::default(),
             evidence: evidence::Config::default(),
+            baselines: statement::Config::default(),
             freshness: freshness::Config::default(),
             sentinel: sentinel::Config::default(),
             trust: Trust::default(),
@@ -171,6 +175,7 @@ impl Config {
             &mut config.intel.ca_file,
             &mut config.amd.ca_file,
             &mut config.amd.products_file,
+            &mut config.baselines.signing_key,
         ];
         for file in named.into_iter().flatten() {
             *file = base.join(&*file);

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Access, AccessError, admin_token};
+use crate::baselines::statement::{KeyError, Signer};
 use crate::baselines::{self, Baselines};
 use crate::chips::{Chips, Step};
 use crate::clock::Clock;
@@ -51,6 +52,9 @@ pub enum StartError {
     /// The sealing key.
     #[error(transparent)]
     Sealing(#[from] SealingError),
+    /// The key of statements.
+    #[error(transparent)]
+    Statement(#[from] KeyError),
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -171,6 +175,7 @@ impl Server {
             platforms: Arc::clone(&platforms),
             chips: Arc::clone(&chips),
             baselines: Arc::clone(&baselines),
+            signer: Arc::new(Signer::open(&config.data, config.baselines.clone())?),
             news: Arc::clone(&news),
             explainer: Explainer::new(Arc::clone(&platforms), config.evidence),
             reports: ReportExplainer::new(Arc::clone(&chips)),

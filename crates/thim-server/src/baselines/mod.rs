@@ -7,10 +7,12 @@
 
 pub mod acting;
 pub mod endorsing;
+pub mod export;
 pub mod forecast;
 pub mod forecasting;
 pub mod overview;
 pub mod serving;
+pub mod statement;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -266,7 +266,7 @@ impl Front {
             self.count(Route::Own, response.status());
             return response;
         }
-        let route = if path.starts_with("/thim/") {
+        let route = if path.starts_with("/thim/") || path == "/.well-known/jwks.json" {
             Route::Own
         } else if path.starts_with("/healthz/") || path == "/metrics" {
             Route::Operations

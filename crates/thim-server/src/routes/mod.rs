@@ -18,6 +18,7 @@ mod platforms;
 mod problem;
 mod query;
 mod receive;
+mod statement;
 mod tcb_baselines;
 mod tenants;
 mod tokens;

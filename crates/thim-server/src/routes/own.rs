@@ -18,9 +18,10 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::caller::{self, SMALL_BODY_BYTES};
 use super::problem::{Params, ProblemResponse, problem};
-use super::{baselines, chips, evidence, forecast, news, platforms, tokens};
+use super::{baselines, chips, evidence, forecast, news, platforms, statement, tokens};
 use crate::access::{Access, Act};
 use crate::baselines::Baselines;
+use crate::baselines::statement::Signer;
 use crate::chips::Chips;
 use crate::clock::Clock;
 use crate::collateral::Collateral;
@@ -50,6 +51,8 @@ pub struct Service {
     pub baselines: Arc<Baselines>,
     /// The keeper of news.
     pub news: Arc<News>,
+    /// What signs statements of baselines.
+    pub signer: Arc<Signer>,
     /// What explains quotes.
     pub explainer: Explainer,
     /// What explains reports.
@@ -77,6 +80,7 @@ pub fn router(service: &Arc<Service>, body_limit_bytes: usize) -> Router {
         .merge(forecast::router())
         .merge(news::router())
         .merge(platforms::router())
+        .merge(statement::router())
         .merge(tokens::router())
         .route("/healthz/live", get(healthy))
         .route("/healthz/ready", get(healthy))
@@ -138,6 +142,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         chips::progress,
         evidence::explain,
         forecast::forecast,
+        statement::statement,
+        statement::intel_policy,
+        statement::rotate,
         news::atom,
         news::list,
         platforms::list,

@@ -260,6 +260,12 @@ impl Server {
                 ));
             }
         }
+        tasks.spawn(count_below(
+            Arc::clone(&baselines),
+            Arc::clone(&news),
+            clock.clone(),
+            stopped.clone(),
+        ));
         if collateral.may_ask() {
             tasks.spawn(keep_platforms(Arc::clone(&platforms), clock, stopped));
         }
@@ -450,6 +456,28 @@ async fn tell_news(news: Arc<News>, webhook: usize, clock: Clock, mut stop: watc
     }
 }
 
+/// Looks how many platforms are below their baselines, and tells where that has changed.
+async fn count_below(
+    baselines: Arc<Baselines>,
+    news: Arc<News>,
+    clock: Clock,
+    mut stop: watch::Receiver<bool>,
+) {
+    while !pause(COUNT_EVERY, &mut stop).await {
+        let counted = async {
+            let now = clock.now();
+            let counts = baselines.counts(now).await?;
+            news.below(&counts, now).await
+        };
+        tokio::select! {
+            counted = counted => if let Err(error) = counted {
+                tracing::error!(error = %error, "platforms below their baselines could not be counted; it is tried again");
+            },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
 async fn watch_certificate(certificate: Arc<tls::Certificate>, mut stop: watch::Receiver<bool>) {
     while !pause(RELOAD_EVERY, &mut stop).await {
         match certificate.reload() {
@@ -477,3 +505,5 @@ const PLAN_EVERY: Duration = Duration::from_secs(15);
 /// Lists come once an hour at most, and machine types are read out of a table of all platforms.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
+/// A look at the whole fleet for each baseline; who wants to know at once makes a forecast.
+const COUNT_EVERY: Duration = Duration::from_secs(900);

@@ -4,6 +4,7 @@
 mod acts;
 mod forecast;
 mod reading;
+mod statement;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +97,10 @@ enum Act {
         #[arg(long)]
         json: bool,
     },
+    /// Make a new key for statements; the old one verifies until what it signed has ended (wants --service)
+    RotateKey,
+    /// Print a baseline's signed statement, or judge one from a file (wants --service, but for --verify)
+    Statement(statement::StatementArgs),
     /// Take a promotion back that has not taken effect
     #[command(disable_version_flag = true)]
     Withdraw(TakeBackArgs),
@@ -169,6 +174,8 @@ pub fn run(args: Args) -> ExitCode {
             Act::Log { verify, head, json } => reading::log(&place, verify, head, json).await,
             Act::Promote { wish, effective } => acts::promote(&place, &wish, effective).await,
             Act::Rollback(wish) => acts::roll_back(&place, &wish).await,
+            Act::RotateKey => statement::rotate(&place).await,
+            Act::Statement(args) => statement::run(&place, &args).await,
             Act::Show { which, json } => reading::show(&place, &which, json).await,
             Act::Withdraw(args) => acts::withdraw(&place, &args).await,
         }

@@ -22,6 +22,7 @@ use crate::baseline::{
 };
 use crate::collateral::Ask;
 use crate::evidence::Picked;
+use crate::news::BelowCount;
 use crate::store::{ChipFilter, FleetRow, StoreError};
 use crate::view::{Subject as Wanted, View};
 
@@ -135,6 +136,50 @@ impl Baselines {
             digest: report.digest.parse().unwrap_or(Digest([0; 32])),
             dropped: u32::try_from(report.dropped).unwrap_or(u32::MAX),
         })
+    }
+
+    /// How many platforms are below the baselines in force: `default`'s, and those that tenants have of their own.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn counts(&self, now: UnixTime) -> Result<Vec<BelowCount>, StoreError> {
+        let books = self.books();
+        let mut scopes: BTreeSet<(Scope, BaselineTee)> = BaselineTee::ALL
+            .into_iter()
+            .map(|tee| (Scope::Default, tee))
+            .collect();
+        let own = books.ledgers().filter(|(scope, _, ledger)| {
+            matches!(scope, Scope::Tenant(_)) && ledger.in_force(now).is_some()
+        });
+        scopes.extend(
+            own.take(COUNTED)
+                .map(|(scope, tee, _)| (scope.clone(), tee)),
+        );
+        let mut counts = Vec::with_capacity(scopes.len());
+        for (scope, tee) in scopes {
+            let candidate = Candidate {
+                rule: applied(&books, &scope, tee, now).rule,
+                scope: scope.clone(),
+                tee,
+            };
+            let report = match self.forecast(&candidate, &Listed::default(), now).await {
+                Ok(report) => report,
+                Err(ForecastError::NoCandidate(_)) => continue,
+                Err(ForecastError::Store(error)) => return Err(error),
+            };
+            let of = |word: &str| {
+                let column = report.columns.first();
+                column.and_then(|column| column.verdicts.get(word).copied())
+            };
+            counts.push(BelowCount {
+                scope,
+                tee,
+                below: of("below").unwrap_or(0),
+                unknown: of("unknown").unwrap_or(0),
+                total: report.platforms,
+            });
+        }
+        Ok(counts)
     }
 
     /// The forecast of a candidate, as it is now.
@@ -792,5 +837,7 @@ const PAGE: u32 = 500;
 const FETCHES: usize = 32;
 /// Some 100 MB.
 const MOST_CHIPS: usize = 2_000_000;
+/// Each is a look at the whole fleet.
+const COUNTED: usize = 100;
 /// A list that somebody reads.
 const FOLLOWERS: usize = 1_000;

@@ -36,6 +36,7 @@ pub struct Agent {
     output: output::Config,
     trust: Trust,
     service: Service,
+    refuse_below_floor: bool,
     state: State,
     /// One place for what is served: readers take a short read lock and an `Arc`; whoever waits for the first answer is
     /// woken by it. (A second copy in an `ArcSwap` would save nanoseconds and could disagree.)
@@ -137,6 +138,7 @@ impl Agent {
                 products: Products::builtin(),
             },
             service: Service::new(&config.service)?,
+            refuse_below_floor: config.service.refuse_below_floor,
             state: State::in_directory(&config.data),
             serving,
             memory: Mutex::new(Memory::default()),
@@ -346,6 +348,15 @@ impl Agent {
                     let serving = memory.kept.is_some();
                     tracing::warn!(again = %due, serving, "no certificates from the service: {failure}");
                 }
+                if matches!(failure, Failure::BelowFloor) {
+                    // What was kept is of the same TCB: it goes too, and is not there after a start.
+                    memory.kept = None;
+                    let state = self.state.clone();
+                    if let Err(error) = on_disk(move || state.forget()).await {
+                        self.metrics.write_failures.inc();
+                        tracing::warn!("what is refused cannot be removed from disk: {error}");
+                    }
+                }
                 // Once expired, that is why; what the service said stands in the log.
                 let cause = failure.cause();
                 memory.cause = Some(cause.clone());
@@ -370,6 +381,10 @@ impl Agent {
         if answer.status != StatusCode::OK {
             self.metrics.fetched("refused");
             return Err(ServiceError::of(&answer).into());
+        }
+        if self.refuse_below_floor && is_below_floor(&answer) {
+            self.metrics.fetched("refused");
+            return Err(Failure::BelowFloor);
         }
         let now = (self.world.now)();
         let verified = Certification::verify(&answer.body, host, &self.trust, now);
@@ -412,7 +427,7 @@ impl Agent {
                         }
                     }
                     Failure::Service(error) => refused(error),
-                    Failure::Untrusted(_) => Refusal::Unavailable {
+                    Failure::BelowFloor | Failure::Untrusted(_) => Refusal::Unavailable {
                         cause: failure.cause(),
                         retry_after: RETRY_SECS,
                     },
@@ -521,9 +536,21 @@ fn ready(held: &Certification) -> Ready {
     }
 }
 
+/// Whether the service says so of the TCB it was asked for: `THIM-Baseline: default; version=1; verdict=below-floor; ...`.
+fn is_below_floor(answer: &Answer) -> bool {
+    let told = answer.headers.get("thim-baseline");
+    let told = told
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let mut parts = told.split(';').map(str::trim);
+    parts.any(|part| part == "verdict=below-floor")
+}
+
 /// Why a fetch brought nothing.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("the service says that the TCB is below the operator's floor")]
+    BelowFloor,
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error("what the service gave is not served: {0}")]
@@ -534,12 +561,16 @@ impl Failure {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Service(error) => error.retry_after(),
-            Self::Untrusted(_) => None,
+            Self::BelowFloor | Self::Untrusted(_) => None,
         }
     }
 
     fn cause(&self) -> Cause {
         match self {
+            Self::BelowFloor => Cause::new(
+                "below-floor",
+                "the TCB that the host reports is below the operator's floor; firmware is to be updated",
+            ),
             Self::Service(error) => cause(error),
             Self::Untrusted(error) => Cause::new("untrusted", error.to_string()),
         }

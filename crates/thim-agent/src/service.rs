@@ -41,6 +41,9 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// Time for a fetch in the background: the service may have to ask AMD first. Default 15 s. Guests wait 1 s at most.
     pub timeout: Span,
+    /// Whether a certificate of a TCB that the service says is below the operator's floor (`THIM-Baseline`) is refused. Default
+    /// false.
+    pub refuse_below_floor: bool,
 }
 
 /// A service, asked over a connection that is kept.
@@ -135,6 +138,7 @@ impl Default for Config {
             client_key: None,
             token_file: None,
             timeout: Span::from_secs(15),
+            refuse_below_floor: false,
         }
     }
 }

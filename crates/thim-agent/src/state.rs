@@ -123,6 +123,20 @@ impl State {
         }))
     }
 
+    /// Forgets what was kept: it is not to be served any more, after a start neither.
+    ///
+    /// # Errors
+    /// [`OutputError::Io`]: the directory cannot be written.
+    pub fn forget(&self) -> Result<(), OutputError> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(OutputError::Io {
+                path: self.path.clone(),
+                error,
+            }),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Writes what was verified.
     ///
     /// # Errors

@@ -385,3 +385,41 @@ async fn refreshes_ahead_and_backs_off() {
         second
     );
 }
+
+#[tokio::test]
+async fn below_the_operators_floor_it_is_refused_where_that_is_wanted() {
+    const BELOW: &str = "default; version=1; verdict=below-floor; short=\"snp 8<23\"";
+    let bench = Bench::new().await;
+    let server = bench.ready().await;
+    server.stop().await;
+    // Not wanted: it is the verifier's to judge.
+    bench.service_does(Does::AnswersOf(BELOW));
+    let server = bench.start(&bench.config()).await;
+    bench.advance(40 * DAY);
+    server.agent.look().await;
+    assert_eq!(get(server.http, PATH).await.status, 200);
+    server.stop().await;
+    // Wanted: below the baseline alone is served, below the floor is not, and not after a start without the service either.
+    let mut config = bench.config();
+    config.service.refuse_below_floor = true;
+    bench.service_does(Does::AnswersOf("default; version=1; verdict=below"));
+    let server = bench.start(&config).await;
+    bench.advance(40 * DAY);
+    server.agent.look().await;
+    assert_eq!(get(server.http, PATH).await.status, 200);
+    bench.service_does(Does::AnswersOf(BELOW));
+    bench.advance(40 * DAY);
+    server.agent.look().await;
+    let refused = get(server.http, PATH).await;
+    assert_eq!((refused.status, refused.cause()), (503, "below-floor"));
+    server.stop().await;
+    bench.service_does(Does::Closes);
+    let server = bench.start(&config).await;
+    assert_eq!(get(server.http, PATH).await.status, 503);
+    // The firmware is updated, or the floor lowered.
+    bench.service_does(Does::Answers);
+    bench.advance(3600);
+    server.agent.look().await;
+    assert_eq!(get(server.http, PATH).await.status, 200);
+    server.stop().await;
+}

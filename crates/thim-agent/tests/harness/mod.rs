@@ -31,6 +31,8 @@ pub const PATH: &str = "/metadata/THIM/amd/certification";
 pub enum Does {
     /// Answers for whatever chip and TCB the simulator knows.
     Answers,
+    /// As it would, and says this of the TCB in `THIM-Baseline`.
+    AnswersOf(&'static str),
     /// This status, these headers, this body.
     Says(u16, Vec<(&'static str, String)>, String),
     /// Accepts, reads and never answers.
@@ -288,6 +290,11 @@ async fn fake_service(
             let now = does.lock().unwrap().clone();
             let (status, headers, body) = match now {
                 Does::Answers => certification(&kds, &target).await,
+                Does::AnswersOf(verdict) => {
+                    let mut answer = certification(&kds, &target).await;
+                    answer.1.push(("THIM-Baseline", verdict.to_owned()));
+                    answer
+                }
                 Does::Says(status, headers, body) => (status, headers, body),
                 Does::Hangs => {
                     // Until the other side gives up.

@@ -144,7 +144,10 @@ async fn roles_and_scopes_hold_on_every_route_and_nobody_makes_more_than_they_ar
     for body in [
         new("reader", "reader"),
         new("registrar", "registrar"),
-        narrow("clerk", json!(["tokens", "platforms:read"])),
+        narrow(
+            "clerk",
+            json!(["tokens", "platforms:read", "baselines:read"]),
+        ),
         narrow("smith", json!(["keys"])),
         narrow("curator", json!(["collateral"])),
     ] {
@@ -175,7 +178,7 @@ async fn roles_and_scopes_hold_on_every_route_and_nobody_makes_more_than_they_ar
             .await;
         assert_eq!(planned.status, 200, "a plan is open to everybody: {token}");
     }
-    // The clerk may read platforms and manage tokens, and so may those it makes.
+    // The clerk may read platforms and baselines and manage tokens, and so may those it makes.
     for (body, status) in [
         (new("a", "reader"), 200),
         (narrow("b", json!(["tokens"])), 200),

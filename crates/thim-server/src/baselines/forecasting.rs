@@ -272,10 +272,18 @@ impl Baselines {
                 .await?;
             documents.insert(number, found);
         }
-        let known: BTreeSet<Fmspc> = documents
+        let mut known: BTreeSet<Fmspc> = documents
             .values()
             .flat_map(|documents| documents.infos.keys().copied())
             .collect();
+        // Under whatever number: a family does not change what it is.
+        for row in self.store().keys().await? {
+            if let Some((Wanted::TcbInfo { tee: of, fmspc, .. }, _)) = Wanted::of(&row.key)
+                && of == tee
+            {
+                known.insert(fmspc);
+            }
+        }
         let (fleet, not_applicable) = self.fleet(tee, &known).await?;
 
         static NOTHING: Documents = Documents {

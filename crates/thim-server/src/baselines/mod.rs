@@ -7,7 +7,7 @@
 
 pub mod acting;
 pub mod endorsing;
-pub mod export;
+pub mod exports;
 pub mod forecast;
 pub mod forecasting;
 pub mod overview;

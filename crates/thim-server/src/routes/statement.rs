@@ -19,7 +19,7 @@ use super::own::{Answer, Service, parsed, refuse_in_the_past};
 use super::problem::{Params, ProblemResponse, problem};
 use crate::access::Act;
 use crate::baseline::{BaselineTee, Scope};
-use crate::baselines::export;
+use crate::baselines::exports::{self, NotExported};
 use crate::baselines::statement::{Jwks, KeyError};
 
 /// The routes of this file.
@@ -32,12 +32,22 @@ pub fn router() -> Router<Arc<Service>> {
             "/thim/v1/baselines/{tee}/exports/intel-policy",
             get(intel_policy),
         )
+        .route("/thim/v1/baselines/{tee}/exports/corim", get(corim))
+        .route("/thim/v1/baselines/{tee}/exports/trustee", get(trustee))
 }
 
 #[derive(Deserialize, IntoParams)]
 struct TenantQuery {
     /// `default` where absent; or a tenant's name.
     tenant: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+struct TrusteeQuery {
+    /// `default` where absent; or a tenant's name.
+    tenant: Option<String>,
+    /// For `sev-snp`: `Milan`, `Genoa`, `Turin` or `Venice`.
+    product: Option<String>,
 }
 
 /// The keys that verify statements.
@@ -61,7 +71,7 @@ async fn statement(
     Params(query): Params<TenantQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ProblemResponse> {
-    let (tee, scope) = whose(&service, &tee, query)?;
+    let (tee, scope) = whose(&service, &tee, query.tenant.as_deref())?;
     let now = service.clock.now();
     let signer = &service.signer;
     let (text, digest) = service.baselines.state(signer, &scope, tee, now).await?;
@@ -86,17 +96,59 @@ async fn intel_policy(
     State(service): State<Arc<Service>>,
     Path(tee): Path<String>,
     Params(query): Params<TenantQuery>,
-) -> Answer<Vec<export::ReferenceValues>> {
-    let (tee, scope) = whose(&service, &tee, query)?;
+) -> Answer<Vec<exports::intel_policy::ReferenceValues>> {
+    let (tee, scope) = whose(&service, &tee, query.tenant.as_deref())?;
     let now = service.clock.now();
-    let found = export::intel_policy(&service.baselines, &scope, tee, now);
-    found.map(Json).map_err(|why| {
-        problem(
-            StatusCode::NOT_FOUND,
-            "There is no such policy",
-            why.to_string(),
-        )
-    })
+    exports::intel_policy::intel_policy(&service.baselines, &scope, tee, now)
+        .map(Json)
+        .map_err(|why| not_exported(&why))
+}
+
+/// A baseline as a CoRIM under Intel's profile, unsigned.
+#[utoipa::path(get, path = "/thim/v1/baselines/{tee}/exports/corim", operation_id = "export_corim", params(TenantQuery,
+    ("tee" = String, Path, description = "sgx or tdx")),
+    responses((status = 200, body = Vec<u8>, content_type = "application/rim+cbor"), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn corim(
+    State(service): State<Arc<Service>>,
+    Path(tee): Path<String>,
+    Params(query): Params<TenantQuery>,
+) -> Result<Response, ProblemResponse> {
+    let (tee, scope) = whose(&service, &tee, query.tenant.as_deref())?;
+    let by = service.signer.issuer_and_lifetime();
+    let now = service.clock.now();
+    let made = exports::corim::corim(&service.baselines, by, &scope, tee, now);
+    let bytes = made.map_err(|why| not_exported(&why))?;
+    Ok(([(CONTENT_TYPE, "application/rim+cbor")], bytes).into_response())
+}
+
+/// A baseline as a message for Trustee's reference value provider.
+#[utoipa::path(get, path = "/thim/v1/baselines/{tee}/exports/trustee", operation_id = "export_trustee", params(TrusteeQuery,
+    ("tee" = String, Path, description = "sgx, tdx or sev-snp")),
+    responses((status = 200, body = Object), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn trustee(
+    State(service): State<Arc<Service>>,
+    Path(tee): Path<String>,
+    Params(query): Params<TrusteeQuery>,
+) -> Answer<exports::trustee::Message> {
+    let (tee, scope) = whose(&service, &tee, query.tenant.as_deref())?;
+    let product = query.product.as_deref();
+    let product = product.map(|name| parsed("product", name)).transpose()?;
+    let now = service.clock.now();
+    exports::trustee::trustee(&service.baselines, &scope, tee, product, now)
+        .map(Json)
+        .map_err(|why| not_exported(&why))
+}
+
+fn not_exported(why: &NotExported) -> ProblemResponse {
+    let status = match why {
+        NotExported::NoProduct => StatusCode::BAD_REQUEST,
+        NotExported::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        NotExported::NoMinimum(_)
+        | NotExported::NoNumber
+        | NotExported::NotIntel
+        | NotExported::NotUpToDate => StatusCode::NOT_FOUND,
+    };
+    problem(status, "There is no such policy", why.to_string())
 }
 
 /// Makes a new key for statements; the old one verifies until what it signed has ended.
@@ -126,10 +178,10 @@ async fn rotate(State(service): State<Arc<Service>>, request: Request) -> Answer
 fn whose(
     service: &Service,
     tee: &str,
-    query: TenantQuery,
+    tenant: Option<&str>,
 ) -> Result<(BaselineTee, Scope), ProblemResponse> {
     let tee = parsed("tee", tee)?;
-    let scope = scope(query.tenant.as_deref())?;
+    let scope = scope(tenant)?;
     let known = match &scope {
         Scope::Default => true,
         // A floor is no baseline to appraise by; it stands in every statement.

@@ -75,7 +75,8 @@ pub fn causes(
     let mut all: Vec<ForecastCause> = Vec::new();
     for (index, class) in fleet.classes().iter().enumerate() {
         let (from, to) = (before.standing(index), after.standing(index));
-        if from == to {
+        // Why a platform is unknown may be another thing, and it is unknown as before.
+        if (from.status, from.verdict) == (to.status, to.verdict) {
             continue;
         }
         let subject = class.subject.as_tcb_subject();

@@ -1,13 +1,14 @@
-//! A baseline as other programs' policy. Intel's appraisal library takes reference values as JSON
-//! (`spec/intel-verification.md` section 10): accepted statuses, and the least evaluation number, which excludes its grace periods.
+//! For Intel's appraisal library, which takes reference values as JSON (`spec/intel-verification.md` section 10): accepted
+//! statuses, and the least evaluation number, which excludes its grace periods.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use thim_verify::{ConvergedStatus, Tee, UnixTime};
 
-use super::Baselines;
+use super::{Chosen, NotExported, chosen};
 use crate::baseline::{BaselineTee, Scope};
+use crate::baselines::Baselines;
 
 /// Reference values for one class of reports.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -36,20 +37,6 @@ pub struct Reference {
     pub min_eval_num: u32,
 }
 
-/// Why there is no such policy.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum NotExported {
-    /// AMD's platforms are none of Intel's.
-    #[error("it is for sgx and tdx")]
-    NotIntel,
-    /// The rule does not accept `UpToDate`, without which the library takes no policy.
-    #[error("the baseline does not accept UpToDate, and Intel's library takes no policy without")]
-    NotUpToDate,
-    /// The baseline selects no number.
-    #[error("the baseline selects no evaluation number")]
-    NoNumber,
-}
-
 /// The reference values of a baseline as it is now.
 ///
 /// # Errors
@@ -60,14 +47,12 @@ pub fn intel_policy(
     tee: BaselineTee,
     now: UnixTime,
 ) -> Result<Vec<ReferenceValues>, NotExported> {
-    let applied = baselines.applied(scope, tee, now);
-    let (Some(wanted), Some(rule)) = (tee.intel(), applied.rule.intel()) else {
-        return Err(NotExported::NotIntel);
-    };
-    let view = std::sync::Arc::clone(&baselines.collateral().view());
-    let selected = baselines.selection(&applied, tee, &view, now);
-    let number = selected.and_then(Result::ok);
-    let min_eval_num = number.ok_or(NotExported::NoNumber)?.number;
+    let Chosen {
+        tee: wanted,
+        rule,
+        number: min_eval_num,
+        ..
+    } = chosen(baselines, scope, tee, now)?;
     if !rule.accepted_statuses.contains(&ConvergedStatus::UpToDate) {
         return Err(NotExported::NotUpToDate);
     }
@@ -76,11 +61,7 @@ pub fn intel_policy(
         .iter()
         .flat_map(|status| words(*status).iter().copied())
         .collect();
-    let classes: &[(&str, &str)] = match wanted {
-        Tee::Sgx => &[(SGX, "SGX platform")],
-        Tee::Tdx => &[(TDX_1_0, "TDX 1.0 platform"), (TDX_1_5, "TDX 1.5 platform")],
-    };
-    let all = classes
+    let all = classes(wanted)
         .iter()
         .map(|(class_id, description)| ReferenceValues {
             environment: Environment {
@@ -114,7 +95,14 @@ const fn words(status: ConvergedStatus) -> &'static [&'static str] {
     }
 }
 
-/// Class ids of Intel's Quote Appraisal Library (`spec/intel-verification.md` section 10).
+/// Class ids of Intel's Quote Appraisal Library (`spec/intel-verification.md` section 10), with a name in words.
+pub(super) const fn classes(tee: Tee) -> &'static [(&'static str, &'static str)] {
+    match tee {
+        Tee::Sgx => &[(SGX, "SGX platform")],
+        Tee::Tdx => &[(TDX_1_0, "TDX 1.0 platform"), (TDX_1_5, "TDX 1.5 platform")],
+    }
+}
+
 const SGX: &str = "3123ec35-8d38-4ea5-87a5-d6c48b567570";
 const TDX_1_0: &str = "9eec018b-7481-4b1c-8e1a-9f7c0c8c777f";
 const TDX_1_5: &str = "f708b97f-0fb2-4e6b-8b03-8a5bcd1221d3";

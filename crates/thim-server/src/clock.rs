@@ -63,6 +63,11 @@ impl Clock {
         }
     }
 
+    /// True for a clock that moves only when told: whoever moves it also says when to look round, so that nothing happens between.
+    pub const fn is_by_hand(&self) -> bool {
+        matches!(self.0, Source::Hand(_))
+    }
+
     /// True where the clock does not show the system's time.
     pub const fn is_simulated(&self) -> bool {
         match &self.0 {

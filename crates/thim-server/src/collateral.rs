@@ -548,7 +548,10 @@ impl Collateral {
         if let Some(answer) = self.look_up(ask, now).await? {
             return Ok(answer);
         }
-        if let Some(failure) = self.flights.recent_failure(&ask, now) {
+        // That nobody was asked for those who only look is no failure.
+        if let Some(failure) = self.flights.recent_failure(&ask, now)
+            && !matches!(failure, Refusal::NotHeld { .. })
+        {
             return Err(failure);
         }
         self.fetch_in_time(ask, now).await?;

@@ -231,7 +231,9 @@ impl Server {
             clock.clone(),
             stopped.clone(),
         ));
-        if collateral.may_ask() || collateral.may_ask_amd() {
+        // What looks round on its own would act at an instant that nobody chose.
+        let on_its_own = !clock.is_by_hand();
+        if on_its_own && (collateral.may_ask() || collateral.may_ask_amd()) {
             tasks.spawn(keep_fresh(
                 Arc::clone(&collateral),
                 clock.clone(),
@@ -245,7 +247,7 @@ impl Server {
                 stopped.clone(),
             ));
         }
-        if !collateral.is_read_only() {
+        if on_its_own && !collateral.is_read_only() {
             tasks.spawn(look_for_news(
                 Arc::clone(&news),
                 clock.clone(),
@@ -260,12 +262,14 @@ impl Server {
                 ));
             }
         }
-        tasks.spawn(count_below(
-            Arc::clone(&baselines),
-            Arc::clone(&news),
-            clock.clone(),
-            stopped.clone(),
-        ));
+        if on_its_own {
+            tasks.spawn(count_below(
+                Arc::clone(&baselines),
+                Arc::clone(&news),
+                clock.clone(),
+                stopped.clone(),
+            ));
+        }
         if collateral.may_ask() {
             tasks.spawn(keep_platforms(Arc::clone(&platforms), clock, stopped));
         }

@@ -53,6 +53,15 @@ async fn asked(fleet: &Fleet, calls: u64) {
     }
 }
 
+/// Waits, in real time, until this is so.
+async fn eventually_so(is_so: impl AsyncFn() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "it does not become so");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Asks until the answer has this status.
 async fn eventually(fleet: &Fleet, target: &str, status: u16) -> Answer {
     let begun = Instant::now();
@@ -275,10 +284,6 @@ async fn the_next_tcb_is_fetched_ahead_at_the_same_pace() {
         (3, 3)
     );
     assert!((20..=30).contains(&begun.seconds), "{begun:?}");
-    for calls in 1..=3 {
-        asked(&fleet, calls).await;
-        fleet.clock.advance_millis(10_000);
-    }
     let held = |fleet: &Fleet, tcb| {
         let (keeper, now) = (
             std::sync::Arc::clone(&fleet.server().chips),
@@ -286,16 +291,17 @@ async fn the_next_tcb_is_fetched_ahead_at_the_same_pace() {
         );
         async move {
             keeper
-                .prewarmed(Product::Milan, tcb, now)
+                .prewarm(Product::Milan, tcb, now)
                 .await
                 .expect("counts")
                 .counts
         }
     };
-    let waited = Instant::now();
-    while held(&fleet, tcb).await.held < 3 {
-        assert!(waited.elapsed() < PATIENCE, "{:?}", held(&fleet, tcb).await);
-        tokio::task::yield_now().await;
+    for calls in 1..=3 {
+        asked(&fleet, calls).await;
+        // What was called for is there, or it would be called for again.
+        eventually_so(async || held(&fleet, tcb).await.held.cast_unsigned() == calls).await;
+        fleet.clock.advance_millis(10_000);
     }
     let counts = held(&fleet, tcb).await;
     assert_eq!(
@@ -317,16 +323,9 @@ async fn the_next_tcb_is_fetched_ahead_at_the_same_pace() {
         .expect("wanted");
     for calls in 4..=6 {
         asked(&fleet, calls).await;
+        eventually_so(async || held(&fleet, unknown).await.absent.cast_unsigned() == calls - 3)
+            .await;
         fleet.clock.advance_millis(10_000);
-    }
-    let waited = Instant::now();
-    while held(&fleet, unknown).await.absent < 3 {
-        assert!(
-            waited.elapsed() < PATIENCE,
-            "{:?}",
-            held(&fleet, unknown).await
-        );
-        tokio::task::yield_now().await;
     }
     fleet
         .kds()
@@ -335,16 +334,8 @@ async fn the_next_tcb_is_fetched_ahead_at_the_same_pace() {
     fleet.clock.advance_millis(24 * 3600 * 1000);
     for calls in 7..=9 {
         asked(&fleet, calls).await;
+        eventually_so(async || held(&fleet, unknown).await.held.cast_unsigned() == calls - 6).await;
         fleet.clock.advance_millis(10_000);
-    }
-    let waited = Instant::now();
-    while held(&fleet, unknown).await.held < 3 {
-        assert!(
-            waited.elapsed() < PATIENCE,
-            "{:?}",
-            held(&fleet, unknown).await
-        );
-        tokio::task::yield_now().await;
     }
     assert_eq!((fleet.vcek_calls(), fleet.kds().kds_violations()), (9, 0));
     fleet.stop().await;

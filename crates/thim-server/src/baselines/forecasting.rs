@@ -162,7 +162,9 @@ impl Baselines {
                 scope: scope.clone(),
                 tee,
             };
-            let report = match self.forecast(&candidate, &Listed::default(), now).await {
+            // Nobody waits for a count: it goes by what is held, and asks no vendor.
+            let listed = Listed::default();
+            let report = match self.made(&candidate, &listed, 0, now).await {
                 Ok(report) => report,
                 Err(ForecastError::NoCandidate(_)) => continue,
                 Err(ForecastError::Store(error)) => return Err(error),
@@ -189,11 +191,22 @@ impl Baselines {
         listed: &Listed,
         now: UnixTime,
     ) -> Result<ForecastReport, ForecastError> {
+        self.made(candidate, listed, FETCHES, now).await
+    }
+
+    async fn made(
+        &self,
+        candidate: &Candidate,
+        listed: &Listed,
+        fetches: usize,
+        now: UnixTime,
+    ) -> Result<ForecastReport, ForecastError> {
         // One at a time: a fleet in memory is enough.
         let _one_at_a_time = self.forecasting.lock().await;
         match (&candidate.rule, candidate.tee.intel()) {
             (Rule::Intel(rule), Some(tee)) => {
-                self.of_intel(candidate, rule, tee, listed, now).await
+                self.of_intel(candidate, rule, tee, listed, fetches, now)
+                    .await
             }
             (Rule::Amd(rule), _) => self.of_amd(candidate, rule, listed, now).await,
             (Rule::Intel(_), None) => Err(ForecastError::NoCandidate(
@@ -208,11 +221,12 @@ impl Baselines {
         rule: &IntelRule,
         tee: Tee,
         listed: &Listed,
+        mut fetches: usize,
         now: UnixTime,
     ) -> Result<ForecastReport, ForecastError> {
         let books = self.books();
         // What a rule selects is known only with a list.
-        if self.collateral().view().lists.is_empty() {
+        if fetches > 0 && self.collateral().view().lists.is_empty() {
             self.collateral().learn_lists(now).await;
         }
         let view = std::sync::Arc::clone(&self.collateral().view());
@@ -265,7 +279,6 @@ impl Baselines {
         }
         let families = self.store().platform_fmspcs().await?;
         let mut documents: BTreeMap<EvaluationNumber, Documents> = BTreeMap::new();
-        let mut fetches = FETCHES;
         for number in numbers {
             let found = self
                 .documents(tee, number, &families, &mut fetches, now)
@@ -471,6 +484,8 @@ impl Baselines {
             hash.update(line.as_bytes());
         }
         let unknown = chips.iter().filter(|chip| chip.reported.is_none()).count();
+        let (causes, more_causes) =
+            amd::causes(&chips, &before, &after, listed.limit, &listed.after);
         Ok(ForecastReport {
             tee: candidate.tee.to_string(),
             tenant: candidate.scope.to_string(),
@@ -493,8 +508,8 @@ impl Baselines {
                 },
                 column("candidate", after_rule, &after),
             ],
-            causes: amd::causes(&chips, &before, &after, listed.limit),
-            more_causes: 0,
+            causes,
+            more_causes,
             moves: Vec::new(),
             followers: followers(&books, &candidate.scope, candidate.tee, now),
             below_floor: Vec::new(),

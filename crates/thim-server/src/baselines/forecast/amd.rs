@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use thim_client::{ForecastCause, ForecastStanding, ShortComponent};
 use thim_verify::amd::{Product, SnpTcb};
 
+use super::report::CAUSES;
 use crate::baseline::verdict::short_of;
 use crate::baseline::{AmdRule, AmdTable, Judgement, Verdict};
 use thim_verify::UnixTime;
@@ -88,16 +89,18 @@ pub fn standing(
     }
 }
 
-/// Who changes, by cause, with at most `limit` ids each.
+/// Who changes verdict, by cause: who drops out first, then by how many. At most [`CAUSES`], with `limit` ids each after
+/// `after_id`; how many causes there are beyond.
 pub fn causes(
     chips: &[Chip],
     before: &[ChipStanding],
     after: &[ChipStanding],
     limit: usize,
-) -> Vec<ForecastCause> {
+    after_id: &str,
+) -> (Vec<ForecastCause>, u64) {
     let mut all: BTreeMap<String, ForecastCause> = BTreeMap::new();
     for (chip, (from, to)) in chips.iter().zip(before.iter().zip(after)) {
-        if from == to {
+        if from.verdict == to.verdict {
             continue;
         }
         let told = |one: &ChipStanding| ForecastStanding {
@@ -119,13 +122,17 @@ pub fn causes(
             more: false,
         });
         cause.count += 1;
-        if cause.platforms.len() < limit {
-            cause.platforms.push(chip.id.clone());
-        } else {
-            cause.more = true;
+        if chip.id.as_str() > after_id {
+            if cause.platforms.len() < limit {
+                cause.platforms.push(chip.id.clone());
+            } else {
+                cause.more = true;
+            }
         }
     }
     let mut all: Vec<ForecastCause> = all.into_values().collect();
     all.sort_by_key(|cause| (!cause.drops, std::cmp::Reverse(cause.count)));
-    all
+    let more = all.len().saturating_sub(CAUSES);
+    all.truncate(CAUSES);
+    (all, u64::try_from(more).unwrap_or(u64::MAX))
 }

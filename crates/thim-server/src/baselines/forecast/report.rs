@@ -191,4 +191,4 @@ fn used(documents: &Documents) -> Vec<CollateralUsed> {
 }
 
 /// A list that somebody reads; what is beyond is counted.
-const CAUSES: usize = 200;
+pub(super) const CAUSES: usize = 200;

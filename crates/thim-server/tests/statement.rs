@@ -10,7 +10,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use thim_server::baseline::BaselineTee;
-use thim_server::baselines::statement::{Claims, Jwks, NotAccepted, accept};
+use thim_server::baselines::statement::{Claims, Jwks, NotAccepted, Seen, accept};
 use thim_verify::Digest;
 
 const TDX: BaselineTee = BaselineTee::Tdx;
@@ -41,6 +41,7 @@ fn foreign(text: &str, jwks: &str, now: i64) -> Result<Value, String> {
     );
     let mut rules = Validation::new(Algorithm::ES256);
     rules.set_issuer(&["thim"]);
+    rules.set_audience(&["default", "acme"]);
     // Its clock is the system's; ours is by hand.
     rules.validate_exp = false;
     let key = DecodingKey::from_jwk(key).map_err(|error| error.to_string())?;
@@ -61,6 +62,7 @@ fn accepted(
     seen: Option<u32>,
 ) -> Result<Claims, NotAccepted> {
     let jwks: Jwks = serde_json::from_str(jwks).expect("keys");
+    let seen = seen.map(Seen::Version);
     accept(text, &jwks, "default", TDX, seen, fleet.clock.now())
 }
 
@@ -274,5 +276,38 @@ async fn the_key_is_replaced_with_an_overlap_and_told_to_nobody() {
         );
         assert!(!answer.text().contains("\"d\""), "{path}");
     }
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_statement_is_for_the_tenant_and_order_holds_when_it_gets_its_own_baseline() {
+    let fleet = Fleet::start().await;
+    assert_eq!(fleet.get(&tcb("tdx", BOTH)).await.status, 200);
+    promote(&fleet, "default", "tdx", "{ number = 19 }").await;
+    promote(&fleet, "default", "tdx", "\"early\"").await;
+    promote(&fleet, "acme", "sgx", "\"early\"").await;
+    let jwks: Jwks = serde_json::from_str(&keys(&fleet).await).expect("keys");
+    let now = fleet.clock.now();
+    let accepted = |text: &str, seen: Option<Seen<'_>>| {
+        accept(text, &jwks, "acme", TDX, seen, now).map(|claims| claims.baseline)
+    };
+    let everybodys = statement(&fleet, "").await;
+    assert!(matches!(
+        accepted(&everybodys, None),
+        Err(NotAccepted::AboutSomethingElse { .. })
+    ));
+    let first = statement(&fleet, "?tenant=acme").await;
+    let held = accepted(&first, None).expect("it is for acme");
+    assert_eq!((held.tenant.as_str(), held.version), ("default", 2));
+    promote(&fleet, "acme", "tdx", "{ number = 19 }").await;
+    let own = statement(&fleet, "?tenant=acme").await;
+    let newer = accepted(&own, Some(Seen::Statement(&held))).expect("a later one");
+    assert_eq!((newer.tenant.as_str(), newer.version), ("acme", 1));
+    let refused = accepted(&first, Some(Seen::Statement(&newer))).expect_err("it is older");
+    assert!(
+        matches!(refused, NotAccepted::OlderRecord { .. }),
+        "{refused}"
+    );
+    accepted(&own, Some(Seen::Statement(&newer))).expect("the same again");
     fleet.stop().await;
 }

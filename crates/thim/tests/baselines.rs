@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::Output;
 
 use program::{code, get, json, out, said, serve, text, thim};
-use serde_json::json;
 
 const TDX_FMSPC: &str = "50806F53494D";
 
@@ -120,6 +119,15 @@ fn the_life_of_a_baseline_on_a_service() {
         json(&wants(0, judge(&["--seen", "1"])))["baseline"]["number"],
         19
     );
+    let kept = file(folder.path(), "seen.json", &out(&wants(0, judge(&[]))));
+    wants(0, judge(&["--seen", &kept]));
+    let later = std::fs::read_to_string(&kept).expect("read");
+    let later = later
+        .replace("\"acts\": ", "\"acts\": 9")
+        .replace("\"acts\":", "\"acts\":9");
+    let later = file(folder.path(), "later.json", &later);
+    wants(1, judge(&["--seen", &later]));
+    wants(2, judge(&["--seen", "nowhere.json"]));
     let older = wants(1, judge(&["--seen", "2"]));
     assert!(said(&older).contains("version"), "{}", said(&older));
     wants(1, judge(&["--at", "2999-01-01T00:00:00Z"]));
@@ -189,8 +197,8 @@ fn the_life_of_a_baseline_on_a_service() {
                 "--forecast",
                 &digest,
             ],
-            2,
-            "--reason",
+            1,
+            "reason",
         ),
         (&["baseline", "apply", "nowhere.toml"], 2, "nowhere.toml"),
     ] {
@@ -208,7 +216,7 @@ fn the_life_of_a_baseline_on_a_service() {
         "[[baseline]]\ntee = \"tdx\"\non_retired = \"archive\"\n",
     ] {
         let bad = file(folder.path(), "bad.toml", bad);
-        wants(2, run(&["baseline", "apply", &bad]));
+        wants(1, run(&["baseline", "apply", &bad]));
     }
     let log = wants(0, run(&["baseline", "log", "--verify", "--json"]));
     let log = json(&log);
@@ -223,7 +231,15 @@ fn the_life_of_a_baseline_on_a_service() {
     drop(running);
 
     // The same on the store, and a store in which somebody changed who it was.
-    let store = ["--data", text(&data)];
+    let (root, roots) = (data.join("root.pem"), data.join("amd-roots.pem"));
+    let config = file(
+        folder.path(),
+        "thim.toml",
+        &format!(
+            "[trust]\nintel_roots = [{root:?}]\namd_roots = [{roots:?}]\n[intel]\nupstream = []\n[amd]\nupstream = []\n"
+        ),
+    );
+    let store = ["--data", text(&data), "--config", &config];
     wants(
         0,
         with(&store, &["baseline", "log", "--verify", "--head", &hash]),
@@ -231,6 +247,8 @@ fn the_life_of_a_baseline_on_a_service() {
     let listed = json(&wants(0, with(&store, &["baseline", "list", "--json"])));
     assert!(listed.to_string().contains("acme"), "{listed}");
     wants(0, with(&store, &["baseline", "diff", &rules]));
+    let bad = text(&folder.path().join("bad.toml")).to_owned();
+    wants(1, with(&store, &["baseline", "apply", &bad]));
     change(
         &data.join("thim.db"),
         "UPDATE baseline_act SET who = 'nobody' WHERE seq = 3",
@@ -248,16 +266,12 @@ fn the_life_of_a_baseline_on_a_service() {
         &[&["baseline", "apply", &newer][..], &reason].concat(),
     );
     assert_ne!(code(&refused), 0, "nothing is added to a broken chain");
-    assert_eq!(
-        json!(1),
-        json!(code(&with(&store, &["baseline", "log", "--verify"])))
-    );
 }
 
 /// Changes a store behind the program's back.
 fn change(database: &Path, statement: &'static str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
-    let runtime = { runtime }.build().expect("a runtime");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
     runtime.block_on(async {
         use sqlx::{Connection, Executor};
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database);

@@ -53,6 +53,8 @@ impl Default for Config {
 pub struct Claims {
     /// The issuer.
     pub iss: String,
+    /// Whom it is for: the tenant that was asked for, `default` where none was. So nobody can be given what holds for others.
+    pub aud: String,
     /// When it was made, seconds since 1970 UTC.
     pub iat: i64,
     /// From when on it is good no longer, likewise.
@@ -312,6 +314,7 @@ impl Baselines {
         let digest = Digest::of(&said);
         let claims = Claims {
             iss: signer.config.issuer.clone(),
+            aud: scope.to_string(),
             iat: now.secs(),
             exp: now
                 .plus_secs(signer.config.statement_lifetime.secs())
@@ -399,6 +402,14 @@ pub enum NotAccepted {
         /// The one that was seen.
         seen: u32,
     },
+    /// A later one was seen, by the acts that there were.
+    #[error("it is of a record of {found} acts, and one of {seen} was seen")]
+    OlderRecord {
+        /// So many acts there were.
+        found: i64,
+        /// And so many in the one that was seen.
+        seen: i64,
+    },
     /// The signature does not verify.
     #[error("its signature does not verify")]
     Signature,
@@ -407,7 +418,16 @@ pub enum NotAccepted {
     UnknownKey(String),
 }
 
-/// Takes a statement, if a key of `jwks` signed it, it is about this, it has not ended, and none of a later version was seen.
+/// What a verifier remembers.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// The last statement. It also tells across a tenant's first baseline of its own, when versions are counted anew.
+    Statement(&'a Stated),
+    /// The highest version, of the same baseline.
+    Version(u32),
+}
+
+/// Takes a statement, if a key of `jwks` signed it, it is for this tenant and TEE, it has not ended, and no later one was seen.
 ///
 /// # Errors
 /// [`NotAccepted`] says why it is not taken.
@@ -416,7 +436,7 @@ pub fn accept(
     jwks: &Jwks,
     tenant: &str,
     tee: BaselineTee,
-    seen: Option<u32>,
+    seen: Option<Seen<'_>>,
     now: UnixTime,
 ) -> Result<Claims, NotAccepted> {
     #[derive(Deserialize)]
@@ -456,13 +476,8 @@ pub fn accept(
         .map_err(|_| NotAccepted::Signature)?;
     let claims: Claims = serde_json::from_slice(&decoded(payload)?)
         .map_err(|_| NotAccepted::Form("its claims are not those of a baseline"))?;
-    let found = (
-        claims.baseline.tenant.as_str(),
-        claims.baseline.tee.as_str(),
-    );
-    // A tenant without a baseline of its own is told what everybody's is.
-    let fits = found.1 == tee.name() && (found.0 == tenant || found.0 == Scope::Default.as_str());
-    if !fits {
+    let found = (claims.aud.as_str(), claims.baseline.tee.as_str());
+    if found != (tenant, tee.name()) {
         return Err(NotAccepted::AboutSomethingElse {
             wanted: format!("{tenant} {tee}"),
             found: format!("{} {}", found.0, found.1),
@@ -473,13 +488,26 @@ pub fn accept(
             ended: UnixTime::from_secs(claims.exp),
         });
     }
-    match seen {
-        Some(seen) if claims.baseline.version < seen => Err(NotAccepted::Older {
-            found: claims.baseline.version,
+    let (version, acts) = (claims.baseline.version, claims.baseline.audit.acts);
+    let (seen_version, seen_acts) = match seen {
+        None => (None, None),
+        Some(Seen::Version(seen)) => (Some(seen), None),
+        Some(Seen::Statement(seen)) => {
+            let is_same = seen.tenant == claims.baseline.tenant;
+            (is_same.then_some(seen.version), Some(seen.audit.acts))
+        }
+    };
+    if let Some(seen) = seen_version.filter(|seen| version < *seen) {
+        return Err(NotAccepted::Older {
+            found: version,
             seen,
-        }),
-        Some(_) | None => Ok(claims),
+        });
     }
+    // Every act adds to the record, whose ever it is.
+    if let Some(seen) = seen_acts.filter(|seen| acts < *seen) {
+        return Err(NotAccepted::OlderRecord { found: acts, seen });
+    }
+    Ok(claims)
 }
 
 fn fresh() -> Result<String, String> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use thim_server::baseline::{BaselineTee, Scope};
-use thim_server::baselines::statement::{Jwks, accept};
+use thim_server::baselines::statement::{Claims, Jwks, Seen, accept};
 use thim_verify::UnixTime;
 
 use super::{BASELINES, text};
@@ -25,9 +25,9 @@ pub struct StatementArgs {
     /// The keys, as /.well-known/jwks.json gives them
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// The highest version that was seen: older ones are refused
-    #[arg(long, value_name = "VERSION", requires = "verify")]
-    seen: Option<u32>,
+    /// The highest version that was seen, or a file with what --verify printed of the last one: older ones are refused
+    #[arg(long, value_name = "VERSION|FILE", requires = "verify")]
+    seen: Option<String>,
     /// Judge dates at this instant
     #[arg(long, value_name = "RFC3339", requires = "verify")]
     at: Option<UnixTime>,
@@ -96,14 +96,20 @@ fn judge(args: &StatementArgs, statement: &Path, jwks: &Path) -> Result<bool, St
         .at
         .unwrap_or_else(|| thim_server::clock::Clock::system().now());
     let statement = read(statement)?;
-    match accept(
-        &statement,
-        &jwks,
-        args.tenant.as_str(),
-        args.tee,
-        args.seen,
-        now,
-    ) {
+    let (mut version, mut held) = (None, None);
+    if let Some(seen) = &args.seen {
+        match seen.parse::<u32>() {
+            Ok(number) => version = Some(number),
+            Err(_) => {
+                let claims: Claims = serde_json::from_str(&read(Path::new(seen))?)
+                    .map_err(|error| format!("{seen}: {error}"))?;
+                held = Some(claims.baseline);
+            }
+        }
+    }
+    let seen = held.as_ref().map(Seen::Statement);
+    let seen = seen.or(version.map(Seen::Version));
+    match accept(&statement, &jwks, args.tenant.as_str(), args.tee, seen, now) {
         Ok(claims) => {
             tables::json(&claims)?;
             Ok(true)

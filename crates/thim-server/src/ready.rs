@@ -232,9 +232,10 @@ impl Form {
         } else {
             "?0".to_owned()
         };
+        // Prepared once for all callers: whose baseline it answers is theirs, and stands in `THIM-Baseline`.
         let freshness = |state: Freshness| {
             value(&format!(
-                "issued=\"{}\", next-update=\"{}\", confirmed={confirmed}, state={state}, baseline=default",
+                "issued=\"{}\", next-update=\"{}\", confirmed={confirmed}, state={state}",
                 artefact.issued(),
                 artefact.next_update(),
             ))

@@ -114,6 +114,17 @@ async fn errors_have_azures_shape() {
         ("TdxVm?api-version[a]=2025-06-01", 400, "InvalidParameter"),
         ("tdxvm?api-version=2025-06-01", 404, "NotFound"),
         ("Tpm?api-version=2025-06-01", 404, "NotFound"),
+        // Below tenants too.
+        (
+            "../tenants/nobody/tcbbaselines/TdxVm?api-version=2025-06-01",
+            404,
+            "NotFound",
+        ),
+        (
+            "../tenants/nobody/tcbbaselines/TdxVm",
+            400,
+            "MissingApiVersionParameter",
+        ),
         // No list has come yet, so nothing tells.
         ("TdxVm?api-version=2025-06-01", 503, "ServiceUnavailable"),
     ] {

@@ -4,10 +4,14 @@
 
 mod baseline_support;
 mod harness;
+mod platform_support;
 
 use baseline_support::{promote, promote_for};
 use harness::{Answer, BOTH, Fleet, SGX_ONLY};
-use thim_sim::{Ca, Fault, FaultRule, Revocation};
+use platform_support::register;
+use thim_server::baseline::declared;
+use thim_server::upstream::Fill;
+use thim_sim::{Ca, Fault, FaultRule, PlatformSpec, Revocation};
 
 const DAY: i64 = 86_400;
 
@@ -291,5 +295,38 @@ async fn when_the_vendor_retires_a_number_each_choice_does_what_it_says() {
         "{}",
         metrics.text()
     );
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_draft_needs_is_fetched_before_anybody_promotes_it() {
+    // Misses are not fetched here: what is there, the refresh brought.
+    let fleet = Fleet::start_with(|config| config.intel.fill = Fill::Req).await;
+    fleet.management().keep_numbers_from(Some(17));
+    let platform = fleet
+        .management()
+        .add_platform(PlatformSpec::new(BOTH, 1))
+        .expect("a platform");
+    let registered = register(&fleet, &platform).await;
+    assert!(registered.status < 300, "{registered:?}");
+    fleet.refresh().await;
+    fleet.tick().await;
+    let seventeen = format!("/tdx/certification/v4/tcb?fmspc={BOTH}&tcbEvaluationDataNumber=17");
+    let before = fleet.get(&seventeen).await;
+    assert_eq!((before.status, cause(&before)), (404, "not-held"));
+    let text = "[[baseline]]\ntenant = \"old\"\ntee = \"tdx\"\nselector = { number = 17 }\n";
+    let declared = declared::read(text).expect("a good file");
+    let baselines = &fleet.server().baselines;
+    let drafted = baselines.draft(declared, "ops", fleet.clock.now()).await;
+    drafted.expect("drafted");
+    fleet.tick().await;
+    fleet.advance(60).await;
+    fleet.refresh().await;
+    assert_eq!(number(&fleet.get(&seventeen).await), 17);
+    let identity = "/tdx/certification/v4/qe/identity?tcbEvaluationDataNumber=17";
+    assert_eq!(number(&fleet.get(identity).await), 17);
+    // What nobody needs is not fetched.
+    let other = fleet.get(&seventeen.replace("=17", "=16")).await;
+    assert_ne!(other.status, 200);
     fleet.stop().await;
 }

@@ -97,7 +97,7 @@ impl ReadyEndorsement {
         let mut headers = headers(OCTET_STREAM, not_before);
         headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static(file));
         let freshness = value(&format!(
-            "issued=\"{not_before}\", next-update=\"{not_after}\", confirmed=\"{admitted}\", state=current, baseline=default"
+            "issued=\"{not_before}\", next-update=\"{not_after}\", confirmed=\"{admitted}\", state=current"
         ));
         Self {
             der: Form::new(digest, "", headers, der),

@@ -382,7 +382,8 @@ fn text(text: &str) -> HeaderValue {
 
 /// Why there is nothing.
 pub const THIM_CAUSE: HeaderName = HeaderName::from_static("thim-cause");
-/// Which number answered, where no unexpired list told it.
+/// Whose baseline answered, its version and the number; of a chip's certificate, the verdict of its TCB. Absent where nobody ever acted and a
+/// list in force told the number.
 pub const THIM_BASELINE: HeaderName = HeaderName::from_static("thim-baseline");
 
 /// PCCS's texts (section 1.1).

@@ -67,7 +67,9 @@ impl Front {
                 answer::unknown_tenant()
             }
             Below::Tenant { name, path } => {
-                if !self.service.baselines.knows_name(name) {
+                // Who reads baselines in that shape reads its errors in that shape too.
+                let has_own_errors = tcb_baselines::target(path).is_some();
+                if !self.service.baselines.knows_name(name) && !has_own_errors {
                     self.count(Route::None, StatusCode::NOT_FOUND);
                     answer::unknown_tenant()
                 } else if path.starts_with("/thim/") || tenants::is_operations(path) {

@@ -433,8 +433,10 @@ impl Collateral {
             }
             _ => key.to_string(),
         };
+        // That the vendor withdrew it is why it ended, and no other source has it.
+        let is_retired = matches!(refusal, Refusal::Retired { .. });
         Ok(match ended {
-            Some(row) if now >= row.next_update => Refusal::Expired {
+            Some(row) if now >= row.next_update && !is_retired => Refusal::Expired {
                 what,
                 since: row.next_update,
                 why: refusal.briefly(),

@@ -23,7 +23,7 @@ use crate::metrics::{Metrics, RequestIds};
 use crate::news::{self, Delivered, News};
 use crate::platforms::Platforms;
 use crate::refresh;
-use crate::routes::{Front, Service};
+use crate::routes::{FORECASTS, Front, Service};
 use crate::sealing::{self, Entropy, IdentityKey, Sealer, SealingError};
 use crate::sentinel::{Remark, Severity};
 use crate::tls;
@@ -175,6 +175,7 @@ impl Server {
             platforms: Arc::clone(&platforms),
             chips: Arc::clone(&chips),
             baselines: Arc::clone(&baselines),
+            forecasts: Arc::new(tokio::sync::Semaphore::new(FORECASTS)),
             signer: Arc::new(Signer::open(&config.data, config.baselines.clone())?),
             news: Arc::clone(&news),
             explainer: Explainer::new(Arc::clone(&platforms), config.evidence),

@@ -37,6 +37,7 @@ async fn wish(fleet: &Fleet, tenant: &str, version: u32) -> Wish {
         scope: scope.clone(),
         tee: TDX,
         rule,
+        effective: None,
     };
     let foreseen = baselines.foresee(&candidate, fleet.clock.now()).await;
     Wish {
@@ -450,5 +451,83 @@ async fn the_api_wants_a_token_and_names_the_field_and_the_limit() {
         "nothing was changed by what was refused"
     );
     assert_eq!(at("2026-11-24T12:00:00Z"), fleet.clock.now());
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forecast_of_a_floor_ends_with_what_any_tenant_does() {
+    let fleet = Fleet::start().await;
+    let baselines = fleet.server().baselines.clone();
+    let now = fleet.clock.now();
+    let floor = draft(&fleet, "floor", "{ number = 20 }").await;
+    let wanted = wish(&fleet, "floor", floor).await;
+    let theirs = draft(&fleet, "acme", "{ number = 19 }").await;
+    promote(&fleet, "acme", theirs).await;
+    let stale = baselines.promote(&wanted, "ops", now).await;
+    assert!(matches!(stale, Err(NotDone::Stale)), "{stale:?}");
+    let wanted = wish(&fleet, "floor", floor).await;
+    baselines
+        .promote(&wanted, "ops", now)
+        .await
+        .expect("looked at again");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_effect_later_is_judged_as_of_then_and_versions_take_effect_in_order() {
+    let fleet = Fleet::start().await;
+    let baselines = fleet.server().baselines.clone();
+    let now = fleet.clock.now();
+    let later = now.plus_secs(30 * 86_400);
+    let first = draft(&fleet, "default", "{ number = 19 }").await;
+    let mut wanted = wish(&fleet, "default", first).await;
+    wanted.effective = Some(later);
+    baselines
+        .promote(&wanted, "ops", now)
+        .await
+        .expect("promoted");
+    let second = draft(&fleet, "default", "\"early\"").await;
+    let wanted = wish(&fleet, "default", second).await;
+    let refused = baselines.promote(&wanted, "ops", now).await;
+    let why = refused
+        .expect_err("the older one comes after it")
+        .to_string();
+    assert!(why.contains("withdraw it first"), "{why}");
+    // A version that never was in force is none to go back to.
+    let mut back = wish(&fleet, "default", first).await;
+    let refused = baselines.roll_back(&back, "ops", now).await;
+    assert!(matches!(refused, Err(NotDone::NoVersion(_))), "{refused:?}");
+    let unwish = Unwish {
+        scope: Scope::Default,
+        tee: TDX,
+        version: first,
+        reason: String::new(),
+    };
+    baselines
+        .take_back(TakeBack::Promotion, &unwish, "ops", now)
+        .await
+        .expect("withdrawn");
+    promote(&fleet, "default", second).await;
+    assert_eq!(in_force(&fleet, "default", later).0, second);
+    back.version = None;
+    let refused = baselines.roll_back(&back, "ops", now).await;
+    assert!(matches!(refused, Err(NotDone::NoVersion(_))), "{refused:?}");
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_events_say_that_somebody_acted_and_not_who_or_for_whom() {
+    let fleet = Fleet::start().await;
+    let version = draft(&fleet, "acme", "\"early\"").await;
+    promote(&fleet, "acme", version).await;
+    let open = fleet.get("/thim/v1/events?limit=1000").await;
+    assert!(open.text().contains("baseline.promoted"), "{}", open.text());
+    for secret in ["acme", "by ops", "drop out"] {
+        assert!(!open.text().contains(secret), "{secret}: {}", open.text());
+    }
+    let token = std::fs::read_to_string(fleet.data().join("admin.token")).expect("a token");
+    let request = fleet.client.get(fleet.url("/thim/v1/events?limit=1000"));
+    let told = fleet.send(request.bearer_auth(token.trim())).await;
+    assert!(told.text().contains("acme"), "{}", told.text());
     fleet.stop().await;
 }

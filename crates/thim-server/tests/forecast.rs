@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use baseline_support::promote;
 use harness::{BOTH, Fleet, SGX_ONLY};
-use platform_support::{admin, register, row};
+use platform_support::{admin, hex, pckcert, register, row};
 use serde_json::{Value, json};
 use thim_sim::{PlatformSpec, QuoteBody, QuoteSpec, QuoteVersion};
 
@@ -212,11 +212,18 @@ async fn a_promotion_that_drops_platforms_wants_to_be_told_how_many_and_what_cha
  {
     let fleet = Fleet::start_with(|config| config.evidence.record = true).await;
     let spec = QuoteSpec::new(QuoteVersion::V5, QuoteBody::Td15);
-    for _ in 0..3 {
-        let platform = fleet
-            .management()
-            .add_platform(PlatformSpec::new(BOTH, 1))
-            .expect("a platform");
+    let known = fleet
+        .management()
+        .add_platform(PlatformSpec::new(BOTH, 1))
+        .expect("a platform");
+    for at in 0..3 {
+        let platform = match at {
+            0 => known.clone(),
+            _ => fleet
+                .management()
+                .add_platform(PlatformSpec::new(BOTH, 1))
+                .expect("a platform"),
+        };
         assert!(register(&fleet, &platform).await.status < 300);
         let quote = fleet
             .management()
@@ -253,8 +260,13 @@ async fn a_promotion_that_drops_platforms_wants_to_be_told_how_many_and_what_cha
     );
     let (status, _) = post("tdx/promote", json!({"forecast": digest, "accept": 2})).await;
     assert_eq!(status, 422);
-    // The same again is the same; another platform is not.
+    // The same again is the same, whatever an open request makes up; another platform is not.
     assert_eq!(foretold(&fleet, &json!("draft")).await["digest"], digest);
+    let asked = pckcert(&known).replace(&hex(&known.cpu_svn), &"FF".repeat(16));
+    assert_eq!(fleet.get(&asked).await.status, 200);
+    let again = foretold(&fleet, &json!("draft")).await;
+    assert_eq!((&again["digest"], &again["dropped"]), (&digest, &json!(3)));
+    assert_eq!(again["known_by"], json!({"quote": 3}));
     let platform = fleet
         .management()
         .add_platform(PlatformSpec::new(BOTH, 1))

@@ -352,3 +352,48 @@ async fn a_dead_receiver_is_tried_again_and_neither_its_url_nor_its_secret_is_to
         assert!(!text.contains(TOKEN) && !text.contains("C2FVsBQ"), "{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refusal_after_a_long_outage_loses_nothing_and_ten_refusals_do() {
+    let receiver = Receiver::default();
+    let fleet = fleet(&receiver).await;
+    let given_up = async || {
+        let events = fleet.events().await;
+        events
+            .iter()
+            .filter(|name| *name == "webhook.given-up")
+            .count()
+    };
+    let tried = async |how: How| {
+        receiver.answers(&[how]);
+        fleet.clock.advance_millis(3_700_000);
+        deliver(&fleet).await;
+    };
+    fleet.clock.advance_millis(60_000);
+    fleet.management().recovery(0).expect("a number");
+    fleet.clock.advance_millis(3_700_000);
+    fleet.refresh().await;
+    look(&fleet).await;
+    for _ in 0..12 {
+        tried(How::Status(503)).await;
+    }
+    tried(How::Status(404)).await;
+    assert_eq!((receiver.taken().len(), given_up().await), (0, 0));
+    // It is well again.
+    fleet.clock.advance_millis(3_700_000);
+    deliver(&fleet).await;
+    assert!(!receiver.taken().is_empty());
+
+    fleet.clock.advance_millis(60_000);
+    fleet.management().recovery(0).expect("a number");
+    fleet.clock.advance_millis(3_700_000);
+    fleet.refresh().await;
+    look(&fleet).await;
+    for _ in 0..9 {
+        tried(How::Status(404)).await;
+    }
+    assert_eq!(given_up().await, 0);
+    tried(How::Status(404)).await;
+    assert_eq!(given_up().await, 1);
+    fleet.stop().await;
+}

@@ -31,6 +31,7 @@ async fn promote(fleet: &Fleet, text: &str) {
         scope: declared[0].scope.clone(),
         tee: declared[0].tee,
         rule: declared[0].rule.clone(),
+        effective: None,
     };
     baselines
         .draft(declared, "a test", now)

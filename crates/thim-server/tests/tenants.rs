@@ -101,7 +101,12 @@ async fn three_tenants_get_their_numbers_and_none_goes_under_the_floor() {
     );
     // The caller's own word still counts.
     let path = format!("/tenants/one/tdx/certification/v4/tcb?fmspc={BOTH}&update=early");
-    assert_eq!(number(&fleet.get(&path).await), 21);
+    let early = fleet.get(&path).await;
+    assert_eq!(number(&early), 21);
+    assert_eq!(
+        early.header("thim-baseline"),
+        "one; number=21; version=1; asked"
+    );
 
     promote(&fleet, "floor", "tdx", "{ number = 20 }").await;
     for path in [
@@ -328,5 +333,99 @@ async fn what_a_draft_needs_is_fetched_before_anybody_promotes_it() {
     // What nobody needs is not fetched.
     let other = fleet.get(&seventeen.replace("=17", "=16")).await;
     assert_ne!(other.status, 200);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floor_holds_where_its_own_number_is_retired() {
+    let fleet = Fleet::start().await;
+    fleet.management().keep_numbers_from(Some(17));
+    fleet.get(&tdx_set("")[0]).await;
+    fleet.refresh().await;
+    fleet.tick().await;
+    promote_for(
+        &fleet,
+        "old",
+        "tdx",
+        "{ number = 17 }",
+        "on_retired = \"archive\"\nserve_archived = true",
+    )
+    .await;
+    fleet.tick().await;
+    fleet.refresh().await;
+    assert_eq!(numbers(&fleet, &tdx_set("/tenants/old")).await, [17, 17]);
+    promote_for(
+        &fleet,
+        "floor",
+        "tdx",
+        "{ number = 18 }",
+        "on_retired = \"refuse\"",
+    )
+    .await;
+    let paths = [
+        tdx_set("/tenants/old")[0].clone(),
+        format!("/tdx/certification/v4/tcb?fmspc={BOTH}&tcbEvaluationDataNumber=17"),
+    ];
+    let refused = async |when: &str| {
+        for path in &paths {
+            let answer = fleet.get(path).await;
+            assert_eq!(
+                (answer.status, cause(&answer)),
+                (404, "below-floor"),
+                "{when}: {path}"
+            );
+        }
+    };
+    refused("18 is standard").await;
+    // A year on 19 is standard, and the vendor signs 17 and 18 no longer.
+    for _ in 0..11 {
+        fleet.clock.advance_millis(1_000 * DAY * 10);
+        fleet.refresh().await;
+        fleet.tick().await;
+    }
+    fleet.management().keep_numbers_from(None);
+    fleet.clock.advance_millis(1_000 * DAY);
+    fleet.refresh().await;
+    fleet.tick().await;
+    refused("18 is retired").await;
+    assert_eq!(numbers(&fleet, &tdx_set("")).await, [19, 19]);
+    // Who goes by dates gets no older number for a newer one, and none for one that it never had.
+    let later = "Fri, 01 Jan 2100 00:00:00 GMT";
+    let request = fleet.client.get(fleet.url(&tdx_set("")[0]));
+    let answer = fleet.send(request.header("If-Modified-Since", later)).await;
+    assert_eq!(number(&answer), 19);
+    let request = fleet.client.get(fleet.url(&tdx_set("")[0]));
+    let same = request.header("If-Modified-Since", answer.header("last-modified"));
+    assert_eq!(fleet.send(same).await.status, 304);
+    fleet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floor_holds_where_no_list_can_be_had() {
+    let fleet = Fleet::start().await;
+    fleet
+        .management()
+        .set_fault(FaultRule::new(Fault::Down).matching("tcbevaluationdatanumbers"))
+        .expect("a fault");
+    promote(&fleet, "floor", "tdx", "{ number = 19 }").await;
+    let path = format!("/tdx/certification/v4/tcb?fmspc={BOTH}");
+    for word in ["", "&update=standard"] {
+        let answer = fleet.get(&format!("{path}{word}")).await;
+        assert_eq!(
+            (answer.status, cause(&answer)),
+            (404, "below-floor"),
+            "{word}"
+        );
+    }
+    let early = fleet.get(&format!("{path}&update=early")).await;
+    assert_eq!(number(&early), 20);
+    // A floor that nobody can tell is not taken for none.
+    promote(&fleet, "floor", "tdx", "\"standard\"").await;
+    fleet.advance(60).await;
+    let answer = fleet.get(&path).await;
+    assert_eq!((answer.status, cause(&answer)), (404, "no-number"));
+    fleet.management().clear_faults();
+    fleet.advance(600).await;
+    assert_eq!(number(&fleet.get(&path).await), 18);
     fleet.stop().await;
 }

@@ -125,7 +125,7 @@ struct WishArgs {
     /// Which version [default: the newest draft; of a rollback: the version in force before]
     #[arg(long, value_name = "N")]
     version: Option<u32>,
-    /// The digest that `thim baseline forecast` printed
+    /// The digest that `thim baseline forecast` printed (of a rollback: with --to version:N)
     #[arg(long, value_name = "DIGEST")]
     forecast: Digest,
     /// So many platforms may drop out

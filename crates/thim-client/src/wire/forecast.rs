@@ -21,6 +21,9 @@ pub struct ForecastRequest {
     pub tenant: Option<String>,
     /// What it would be.
     pub to: ForecastTarget,
+    /// From when on it would be in force, RFC 3339 [default: now]: numbers are selected, and statuses put up with, as of then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<String>,
     /// So many ids in each cause at most; 10 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

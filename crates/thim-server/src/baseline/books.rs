@@ -1,7 +1,8 @@
 //! What the acts come to: of each scope and TEE the versions there ever were, and which of them is in force when.
 //!
 //! At an instant the promotion with the latest effective date not after it is in force; of those with one date, the later act.
-//! A rollback withdraws what had been promoted and had not taken effect, else it would not last.
+//! Versions take effect in the order of their numbers, so that the one in force never falls: whoever holds a statement of version 7
+//! refuses one of 6. A rollback withdraws what had been promoted and had not taken effect, else it would not last.
 
 use std::collections::BTreeMap;
 
@@ -124,13 +125,21 @@ impl Books {
                     return Err(senseless("it has no effective date"));
                 }
             }
-            ActKind::Discard | ActKind::Promote => {
+            ActKind::Discard => {
                 if !known.is_some_and(|version| version.is_draft) {
                     return Err(senseless("its version is no draft"));
                 }
-                if act.kind == ActKind::Promote && act.effective.is_none() {
-                    return Err(senseless("it has no effective date"));
+            }
+            ActKind::Promote => {
+                if !known.is_some_and(|version| version.is_draft) {
+                    return Err(senseless("its version is no draft"));
                 }
+                let effective = act
+                    .effective
+                    .ok_or_else(|| senseless("it has no effective date"))?;
+                let may =
+                    ledger.map_or(Ok(()), |ledger| ledger.may_promote(act.version, effective));
+                may.map_err(|why| senseless(&why))?;
             }
             ActKind::Withdraw => {
                 let waits = ledger.is_some_and(|ledger| {
@@ -252,12 +261,38 @@ impl Ledger {
         self.versions.get(&number)
     }
 
-    /// The newest draft.
+    /// The newest draft, if it can be promoted: one that is older than what was promoted is overtaken.
     pub fn draft(&self) -> Option<&Version> {
-        self.versions
-            .values()
-            .rev()
+        let promoted = self.promotions.iter().map(|one| one.version).max();
+        let mut drafts = self.versions.values().rev();
+        drafts
             .find(|version| version.is_draft)
+            .filter(|draft| promoted.is_none_or(|promoted| draft.number > promoted))
+    }
+
+    /// Whether a version can be promoted from an instant on.
+    ///
+    /// # Errors
+    /// What is in the way: a newer version that was promoted, or an older one that is to take effect after it.
+    pub fn may_promote(&self, number: u32, effective: UnixTime) -> Result<(), String> {
+        let mut all = self.promotions.iter();
+        if let Some(newer) = all
+            .clone()
+            .map(|one| one.version)
+            .max()
+            .filter(|newer| *newer >= number)
+        {
+            return Err(format!(
+                "version {newer} was promoted, which is newer; draft the rule anew"
+            ));
+        }
+        match all.find(|one| one.effective > effective) {
+            Some(waiting) => Err(format!(
+                "version {} is to take effect later, at {}; withdraw it first",
+                waiting.version, waiting.effective
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The number the next version will have.
@@ -299,5 +334,138 @@ impl Ledger {
     /// The hash of the last act on this scope and TEE: what a forecast was made on.
     pub fn head(&self) -> Digest {
         self.head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::acts::Act;
+    use super::super::rule::IntelRule;
+    use super::*;
+
+    const TDX: BaselineTee = BaselineTee::Tdx;
+
+    struct Story {
+        books: Books,
+        seq: i64,
+    }
+
+    impl Story {
+        fn act(
+            &mut self,
+            at: i64,
+            kind: ActKind,
+            version: u32,
+            effective: Option<i64>,
+        ) -> Result<(), Senseless> {
+            self.seq += 1;
+            let makes = matches!(kind, ActKind::Draft | ActKind::Rollback);
+            let act = Act {
+                at: UnixTime::from_secs(at),
+                who: "ops".to_owned(),
+                kind,
+                scope: Scope::Default,
+                tee: TDX,
+                version,
+                rule: makes.then(|| Rule::Intel(IntelRule::default()).to_json()),
+                from_version: None,
+                effective: effective.map(UnixTime::from_secs),
+                reason: String::new(),
+                forecast: None,
+                dropped: None,
+            };
+            let hash = Digest([0; 32]);
+            self.books.enter(&ActRow {
+                seq: self.seq,
+                act,
+                previous: hash,
+                hash,
+            })
+        }
+
+        fn in_force(&self, at: i64) -> Option<u32> {
+            let at = UnixTime::from_secs(at);
+            let found = self.books.in_force(&Scope::Default, TDX, at)?;
+            Some(found.version.number)
+        }
+
+        fn draft(&self) -> Option<u32> {
+            let ledger = self.books.ledger(&Scope::Default, TDX)?;
+            ledger.draft().map(|draft| draft.number)
+        }
+    }
+
+    #[test]
+    fn the_version_in_force_never_falls() {
+        let mut story = Story {
+            books: Books::default(),
+            seq: 0,
+        };
+        for version in 1..=3 {
+            story
+                .act(1, ActKind::Draft, version, None)
+                .expect("drafted");
+        }
+        // 2 is to take effect later: nothing newer can before it, nothing older at all.
+        story
+            .act(2, ActKind::Promote, 2, Some(100))
+            .expect("promoted");
+        assert_eq!((story.in_force(50), story.in_force(100)), (None, Some(2)));
+        let early = story
+            .act(3, ActKind::Promote, 3, Some(50))
+            .expect_err("2 comes after it");
+        assert!(
+            early.why.contains("version 2 is to take effect later"),
+            "{early}"
+        );
+        let older = story
+            .act(3, ActKind::Promote, 1, Some(200))
+            .expect_err("2 is newer");
+        assert!(older.why.contains("version 2 was promoted"), "{older}");
+        assert_eq!(story.draft(), Some(3));
+        story
+            .act(4, ActKind::Promote, 3, Some(100))
+            .expect("the same date, the later act");
+        assert_eq!(story.in_force(100), Some(3));
+        assert_eq!(story.draft(), None, "1 is overtaken");
+        story
+            .act(5, ActKind::Discard, 1, None)
+            .expect("thrown away");
+        // A rollback is a new version, and what waited before it stays withdrawn.
+        story.act(6, ActKind::Draft, 4, None).expect("drafted");
+        story
+            .act(150, ActKind::Promote, 4, Some(900))
+            .expect("promoted");
+        story
+            .act(160, ActKind::Rollback, 5, Some(160))
+            .expect("rolled back");
+        assert_eq!(
+            (story.in_force(160), story.in_force(900)),
+            (Some(5), Some(5))
+        );
+        assert!(story.act(170, ActKind::Promote, 4, Some(170)).is_err());
+        assert_eq!(story.draft(), None);
+    }
+
+    #[test]
+    fn what_was_withdrawn_can_be_promoted_again() {
+        let mut story = Story {
+            books: Books::default(),
+            seq: 0,
+        };
+        story.act(1, ActKind::Draft, 1, None).expect("drafted");
+        story
+            .act(2, ActKind::Promote, 1, Some(100))
+            .expect("promoted");
+        story.act(3, ActKind::Withdraw, 1, None).expect("withdrawn");
+        assert_eq!((story.draft(), story.in_force(100)), (Some(1), None));
+        story
+            .act(4, ActKind::Promote, 1, Some(4))
+            .expect("promoted");
+        assert_eq!(story.in_force(4), Some(1));
+        assert!(
+            story.act(5, ActKind::Withdraw, 1, None).is_err(),
+            "it has taken effect"
+        );
     }
 }

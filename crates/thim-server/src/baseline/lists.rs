@@ -156,6 +156,19 @@ impl Lists {
         moves
     }
 
+    /// The lowest number that an unexpired list of either TEE still names.
+    pub fn lowest_signed(&self, now: UnixTime) -> Option<EvaluationNumber> {
+        let fresh = self.both().filter(|list| now < list.next_update);
+        let numbers = fresh.flat_map(|list| list.entries.iter().map(|entry| entry.number));
+        numbers.min()
+    }
+
+    /// The lowest number that the newest lists name.
+    pub fn lowest(&self) -> Option<EvaluationNumber> {
+        let all = self.both().flat_map(|list| list.entries.iter());
+        all.map(|entry| entry.number).min()
+    }
+
     /// The numbers that an unexpired list of either TEE still names, lowest first; empty where none is unexpired.
     pub fn signed_now(&self, now: UnixTime) -> Vec<EvaluationNumber> {
         let mut numbers: Vec<_> = self

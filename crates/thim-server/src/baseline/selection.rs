@@ -32,7 +32,7 @@ pub struct Selection {
 /// Why there is no number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NotSelected {
-    /// Nothing is that old.
+    /// Nothing that old is signed any more, and the rule says to refuse then.
     NoneOldEnough {
         /// How old, in days.
         lag_days: u32,
@@ -55,8 +55,8 @@ impl Vendor<'_> {
             return false;
         }
         let gone = self.retired.is_some_and(|retired| number <= retired);
-        let signed = self.lists.signed_now(now);
-        gone || signed.first().is_some_and(|lowest| number < *lowest)
+        let lowest = self.lists.lowest_signed(now);
+        gone || lowest.is_some_and(|lowest| number < lowest)
     }
 
     /// The lowest number above `number` that is still signed.
@@ -78,25 +78,32 @@ pub fn select(
     now: UnixTime,
 ) -> Result<Selection, NotSelected> {
     let chosen = |choice| vendor.lists.choose(choice, now);
-    let found =
-        match rule.selector {
-            Selector::Early => chosen(Choice::Early).ok_or(NotSelected::NoList)?,
-            Selector::LagDays(lag_days) => vendor
-                .lists
-                .at_least_days_old(lag_days, now)
-                .ok_or_else(|| {
-                    if vendor.lists.is_empty() {
-                        NotSelected::NoList
-                    } else {
-                        NotSelected::NoneOldEnough { lag_days }
-                    }
-                })?,
-            Selector::Number(number) => chosen(Choice::Number(number)).unwrap_or(super::Chosen {
-                number,
-                from_expired_list: false,
-            }),
-            Selector::Standard => chosen(Choice::Standard).ok_or(NotSelected::NoList)?,
-        };
+    let named = |number, from_expired_list| super::Chosen {
+        number,
+        from_expired_list,
+    };
+    let found = match rule.selector {
+        Selector::Early => chosen(Choice::Early),
+        Selector::LagDays(lag_days) => vendor.lists.at_least_days_old(lag_days, now),
+        Selector::Number(number) => {
+            Some(chosen(Choice::Number(number)).unwrap_or(named(number, false)))
+        }
+        Selector::Standard => chosen(Choice::Standard),
+    };
+    let found = match (found, reached, rule.selector) {
+        (Some(found), _, _) => found,
+        // A list that got shorter, or is gone, takes nothing back.
+        (None, Some(reached), _) => named(reached, true),
+        (None, None, Selector::LagDays(lag_days)) => {
+            let lowest = vendor.lists.lowest().ok_or(NotSelected::NoList)?;
+            // What is old enough the vendor signs no longer.
+            if rule.on_retired == OnRetired::Refuse {
+                return Err(NotSelected::NoneOldEnough { lag_days });
+            }
+            named(lowest, false)
+        }
+        (None, None, _) => return Err(NotSelected::NoList),
+    };
     let number = found.number.max(reached.unwrap_or(0));
     let mut selection = Selection {
         number,
@@ -118,4 +125,120 @@ pub fn select(
         }
     }
     Ok(selection)
+}
+
+#[cfg(test)]
+mod tests {
+    use thim_verify::{EvaluationEntry, EvaluationNumbers, Tee};
+
+    use super::*;
+
+    fn at(text: &str) -> UnixTime {
+        text.parse().expect("an instant")
+    }
+
+    /// Lists with these numbers, each with its event's day, good for a month from `issued`.
+    fn lists(issued: &str, numbers: &[(u32, &str)]) -> Lists {
+        let mut lists = Lists::default();
+        let issued = at(issued);
+        let entry = |(number, day): &(u32, &str)| EvaluationEntry {
+            number: *number,
+            event_date: at(&format!("{day}T00:00:00Z")),
+            tcb_date: at(&format!("{day}T00:00:00Z")),
+        };
+        lists.learn(&EvaluationNumbers {
+            tee: Tee::Tdx,
+            issued,
+            next_update: issued.plus_secs(30 * 86_400),
+            numbers: numbers.iter().map(entry).collect(),
+        });
+        lists
+    }
+
+    const EVENTS: [(u32, &str); 4] = [
+        (17, "2024-03-12"),
+        (18, "2024-11-12"),
+        (19, "2025-05-13"),
+        (20, "2025-08-12"),
+    ];
+
+    fn number(
+        selector: Selector,
+        on_retired: OnRetired,
+        lists: &Lists,
+        reached: Option<u32>,
+    ) -> Result<u32, NotSelected> {
+        let rule = IntelRule {
+            selector,
+            on_retired,
+            serve_archived: on_retired == OnRetired::Archive,
+            ..IntelRule::default()
+        };
+        let vendor = Vendor {
+            lists,
+            retired: None,
+        };
+        select(&rule, vendor, reached, at("2025-11-13T00:00:00Z")).map(|found| found.number)
+    }
+
+    #[test]
+    fn each_selector_has_its_number_and_what_was_reached_stays() {
+        let whole = lists("2025-11-01T00:00:00Z", &EVENTS);
+        let forward = OnRetired::RollForward;
+        for (selector, reached, wanted) in [
+            (Selector::Standard, None, Ok(18)),
+            (Selector::Standard, Some(19), Ok(19)),
+            (Selector::Early, None, Ok(20)),
+            (Selector::LagDays(400), None, Ok(17)),
+            (Selector::LagDays(100), None, Ok(19)),
+            (Selector::LagDays(0), None, Ok(20)),
+            (Selector::Number(19), None, Ok(19)),
+            (Selector::Number(19), Some(20), Ok(20)),
+        ] {
+            let found = number(selector, forward, &whole, reached);
+            assert_eq!(found, wanted, "{selector:?} {reached:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_got_shorter_or_is_gone_takes_nothing_back() {
+        let shorter = lists("2025-11-12T00:00:00Z", &EVENTS[1..]);
+        let gone = Lists::default();
+        let lag = Selector::LagDays(400);
+        for (lists, on_retired, reached, wanted) in [
+            // 17 was reached, and is signed no longer.
+            (&shorter, OnRetired::RollForward, Some(17), Ok(18)),
+            (&shorter, OnRetired::Archive, Some(17), Ok(17)),
+            (
+                &shorter,
+                OnRetired::Refuse,
+                Some(17),
+                Err(NotSelected::Retired { number: 17 }),
+            ),
+            (&shorter, OnRetired::RollForward, Some(18), Ok(18)),
+            // Nothing was reached: the lowest that is signed, or nothing.
+            (&shorter, OnRetired::RollForward, None, Ok(18)),
+            (
+                &shorter,
+                OnRetired::Refuse,
+                None,
+                Err(NotSelected::NoneOldEnough { lag_days: 400 }),
+            ),
+            (&gone, OnRetired::RollForward, Some(18), Ok(18)),
+            (
+                &gone,
+                OnRetired::RollForward,
+                None,
+                Err(NotSelected::NoList),
+            ),
+        ] {
+            let found = number(lag, on_retired, lists, reached);
+            assert_eq!(found, wanted, "{on_retired:?} {reached:?}");
+        }
+        let standard = number(Selector::Standard, OnRetired::RollForward, &gone, Some(19));
+        assert_eq!(standard, Ok(19));
+        // A number is a number, whatever the lists say.
+        let named = number(Selector::Number(19), OnRetired::RollForward, &gone, None);
+        assert_eq!(named, Ok(19));
+    }
 }

@@ -217,10 +217,19 @@ impl Baselines {
         })?;
         let at = at(&books, now);
         let effective = wish.effective.map_or(at, |wanted| wanted.max(at));
+        if let Some(why) =
+            ledger.and_then(|ledger| ledger.may_promote(draft.number, effective).err())
+        {
+            return Err(NotDone::NoVersion(format!(
+                "version {} of baseline {scope} for {tee} cannot be promoted: {why}",
+                draft.number
+            )));
+        }
         let candidate = Candidate {
             scope: scope.clone(),
             tee,
             rule: draft.rule.clone(),
+            effective: Some(effective),
         };
         let foreseen = self.judged(&candidate, wish, now).await?;
         let text = format!(
@@ -259,6 +268,7 @@ impl Baselines {
             scope: scope.clone(),
             tee,
             rule: rule.clone(),
+            effective: None,
         };
         let foreseen = self.judged(&candidate, wish, now).await?;
         let version = books
@@ -331,22 +341,49 @@ impl Baselines {
         if acts.is_empty() {
             return Ok(Vec::new());
         }
-        for (_, remark) in &acts {
-            tracing::info!(event = remark.name, "{}", remark.text);
-        }
+        let told: Vec<(&'static str, String)> = acts
+            .iter()
+            .map(|(_, remark)| (remark.name, remark.text.clone()))
+            .collect();
         let rows = match self.store().act(books.last(), acts).await? {
             Acted::Done(rows) => rows,
-            Acted::Overtaken => return Err(NotDone::Overtaken),
+            Acted::Overtaken => {
+                // Somebody wrote whom these books do not know: look again from the store.
+                self.reread().await?;
+                return Err(NotDone::Overtaken);
+            }
         };
+        for (event, text) in told {
+            tracing::info!(event, "{text}");
+        }
         let mut next = books.clone();
         for row in &rows {
             next.enter(row)
                 .expect("each act was judged by the books it follows");
         }
-        let table = super::serving::Table::of(&next, &self.reached.load());
-        self.books.store(std::sync::Arc::new(next));
-        self.table.store(std::sync::Arc::new(table));
+        self.publish(next);
         Ok(rows)
+    }
+
+    /// Reads the books from the store again.
+    async fn reread(&self) -> Result<(), NotDone> {
+        let (rows, _) = self.acts().await?;
+        match Books::read(&rows) {
+            Ok(books) => self.publish(books),
+            Err(error) => {
+                tracing::error!(error = %error, "acts on baselines in the store make no sense")
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, books: Books) {
+        let table = super::serving::Table::of(&books, &self.reached.load());
+        self.books.store(std::sync::Arc::new(books));
+        let table = std::sync::Arc::new(table);
+        self.table.store(std::sync::Arc::clone(&table));
+        // The tick may have noted what is reached while the table was made.
+        table.raise(&self.reached.load());
     }
 }
 
@@ -385,14 +422,23 @@ fn older(books: &Books, wish: &Wish, at: UnixTime) -> Result<(u32, Rule), NotDon
     let (Some(ledger), Some(in_force)) = (ledger, in_force) else {
         return Err(none("has no version in force".to_owned()));
     };
+    // Those that ever took effect, in that order.
+    let effected: Vec<u32> = ledger
+        .promotions()
+        .iter()
+        .filter(|one| one.effective <= at)
+        .map(|one| one.version)
+        .collect();
     let wanted = match wish.version {
-        Some(number) => ledger.version(number),
+        Some(number) => effected.contains(&number).then_some(number),
         None => {
-            let before = in_force.since.plus_secs(-1);
-            ledger.in_force(before).map(|before| before.version)
+            let mut before = effected.iter().rev();
+            before
+                .find(|number| **number != in_force.version.number)
+                .copied()
         }
     };
-    let found = wanted.filter(|version| !version.is_draft && !version.is_discarded);
+    let found = wanted.and_then(|number| ledger.version(number));
     match (found, wish.version) {
         (Some(version), _) if version.number == in_force.version.number => {
             Err(none(format!("has version {} in force", version.number)))

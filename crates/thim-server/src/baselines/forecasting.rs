@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use thim_client::{ForecastColumn, ForecastReport, StandardMove};
 use thim_verify::{
     Certificate, Digest, Enclave, EvaluationNumber, Fmspc, PckCertificate, PlatformTcb, Tee,
-    UnixTime,
+    UnixTime, amd::Product,
 };
 
 use super::forecast::amd::{self, Chip};
@@ -35,6 +35,8 @@ pub struct Candidate {
     pub tee: BaselineTee,
     /// What it would want.
     pub rule: Rule,
+    /// From when on; `None` for now.
+    pub effective: Option<UnixTime>,
 }
 
 /// What somebody wants foreseen.
@@ -122,6 +124,7 @@ impl Baselines {
             scope: scope.clone(),
             tee,
             rule,
+            effective: None,
         })
     }
 
@@ -161,6 +164,7 @@ impl Baselines {
                 rule: applied(&books, &scope, tee, now).rule,
                 scope: scope.clone(),
                 tee,
+                effective: None,
             };
             // Nobody waits for a count: it goes by what is held, and asks no vendor.
             let listed = Listed::default();
@@ -242,7 +246,11 @@ impl Baselines {
         let now_holds = applied(&books, whose, candidate.tee, now);
         let current = now_holds.rule.intel().cloned().unwrap_or_default();
         let current_number = number(self.selection(&now_holds, candidate.tee, &view, now));
-        let wanted = number(Some(select(rule, vendor, None, now)));
+        // What takes effect later is judged as of then.
+        let then = candidate
+            .effective
+            .map_or(now, |effective| effective.max(now));
+        let wanted = number(Some(select(rule, vendor, None, then)));
         let is_floor = candidate.scope == Scope::Floor;
         let (after_rule, after_number) = if is_floor {
             let kept = current_number
@@ -309,7 +317,8 @@ impl Baselines {
         };
         let judge = |rule, number| Column::judge(rule, number, of(number), &fleet, now);
         let before = judge(&current, current_number.0);
-        let after = judge(after_rule, after_number.0);
+        let documents_after = of(after_number.0);
+        let after = Column::judge(after_rule, after_number.0, documents_after, &fleet, then);
         let told = |name, column: &Column<'_>, note: Option<String>, version| ForecastColumn {
             note,
             version,
@@ -361,7 +370,19 @@ impl Baselines {
             }
             told_moves.push(told);
         }
-        let digest = self.digest_of_intel(candidate, &books, &before, &after, &fleet, now);
+        let below_floor = if is_floor {
+            self.below(&books, candidate.tee, wanted.0, &view, now)
+        } else {
+            Vec::new()
+        };
+        let digest = self.digest_of_intel(
+            candidate,
+            (&books, &now_holds),
+            &before,
+            &after,
+            &fleet,
+            &below_floor,
+        );
         let mut known_by: BTreeMap<String, u64> = BTreeMap::new();
         for class in fleet.classes() {
             *known_by
@@ -384,11 +405,7 @@ impl Baselines {
             more_causes,
             moves: told_moves,
             followers: followers(&books, &candidate.scope, candidate.tee, now),
-            below_floor: if is_floor {
-                self.below(&books, candidate.tee, wanted.0, &view, now)
-            } else {
-                Vec::new()
-            },
+            below_floor,
         })
     }
 
@@ -436,13 +453,17 @@ impl Baselines {
                 break;
             }
         }
-        let judge = |rule: &AmdRule, floor: Option<&AmdRule>| -> Vec<amd::ChipStanding> {
+        let judge = |rule: &AmdRule, floor: Option<&AmdRule>, at| -> Vec<amd::ChipStanding> {
             let all = chips.iter();
-            all.map(|chip| amd::standing(chip, rule, floor, now))
+            all.map(|chip| amd::standing(chip, rule, floor, at))
                 .collect()
         };
-        let before = judge(&current, floor);
-        let after = judge(after_rule, after_floor);
+        // What takes effect later, by the act or by a minimum's own date, comes without another act: judged as of the last of it.
+        let dates = rule.minimums.iter().filter_map(|one| one.effective);
+        let then = dates.chain(candidate.effective).max();
+        let then = then.map_or(now, |then| then.max(now));
+        let before = judge(&current, floor, now);
+        let after = judge(after_rule, after_floor, then);
         let column = |name: &str, rule: &AmdRule, standings: &[amd::ChipStanding]| {
             let mut told = ForecastColumn {
                 name: name.to_owned(),
@@ -468,7 +489,7 @@ impl Baselines {
             }
             told
         };
-        let mut hash = self.context(candidate, &books);
+        let mut hash = self.context(candidate, &books, &now_holds);
         let mut dropped = 0;
         for (chip, (from, to)) in chips.iter().zip(before.iter().zip(&after)) {
             if from.verdict.passes() && !to.verdict.passes() {
@@ -476,10 +497,7 @@ impl Baselines {
             }
             let line = format!(
                 "{} {} {} {:?}\n",
-                chip.id,
-                from.verdict,
-                to.verdict,
-                to.short.len()
+                chip.id, from.verdict, to.verdict, chip.reported
             );
             hash.update(line.as_bytes());
         }
@@ -607,15 +625,15 @@ impl Baselines {
             all.find(|(tcbm, _)| wanted(tcbm))
                 .map(|(_, digest)| *digest)
         };
-        // What was seen last is how the platform is now.
+        // What was seen last is how the platform is now; what nobody told stands against no quote.
+        let told = row.raw.filter(|raw| raw.told);
         let quoted = row
             .evidence
-            .filter(|one| row.raw.is_none_or(|(_, last)| last <= one.seen));
+            .filter(|one| told.is_none_or(|raw| raw.last <= one.seen));
         let by_quote = quoted.and_then(|one| find(&|tcbm| *tcbm == one.pck_tcb));
-        let raw = row
-            .raw
-            .map(|(raw, _)| raw)
-            .or(row.evidence.map(|one| one.pck_tcb));
+        let anybodys = row.raw.filter(|_| row.evidence.is_none());
+        let raw = told.or(anybodys).map(|raw| raw.tcb);
+        let raw = raw.or(row.evidence.map(|one| one.pck_tcb));
         let by_raw = || raw.and_then(|raw| find(&|tcbm| raw.covers(tcbm)));
         let (digest, known_by) = match by_quote {
             Some(digest) => (Some(digest), KnownBy::Quote),
@@ -673,13 +691,14 @@ impl Baselines {
     fn digest_of_intel(
         &self,
         candidate: &Candidate,
-        books: &Books,
+        (books, now_holds): (&Books, &Applied),
         before: &Column<'_>,
         after: &Column<'_>,
         fleet: &Fleet,
-        _now: UnixTime,
+        below_floor: &[String],
     ) -> Digest {
-        let mut hash = self.context(candidate, books);
+        let mut hash = self.context(candidate, books, now_holds);
+        hash.update(format!("{}\n", below_floor.join(" ")).as_bytes());
         for column in [before, after] {
             let used = column
                 .documents
@@ -705,21 +724,32 @@ impl Baselines {
         finished(hash)
     }
 
-    fn context(&self, candidate: &Candidate, books: &Books) -> Context {
+    /// What decides a forecast beside the fleet: the rule, what is in force, the floor, and who acted last.
+    fn context(&self, candidate: &Candidate, books: &Books, now_holds: &Applied) -> Context {
         let mut hash = Context::new(&SHA256);
         let head = |scope: &Scope| {
             let ledger = books.ledger(scope, candidate.tee);
             ledger.map_or(Digest([0; 32]), |ledger| ledger.head())
         };
         let text = format!(
-            "thim-forecast-1\n{}\n{}\n{}\n{}\n{}\n",
+            "thim-forecast-1\n{}\n{}\n{}\n{} {} {}\n{}\n{}\n",
             candidate.scope,
             candidate.tee,
             head(&candidate.scope),
+            now_holds.scope,
+            now_holds.version,
+            now_holds.rule.digest(),
             head(&Scope::Floor),
             candidate.rule.digest()
         );
         hash.update(text.as_bytes());
+        if candidate.scope == Scope::Floor {
+            // It is everybody's, so what anybody did counts.
+            let all = books.ledgers().filter(|(_, tee, _)| *tee == candidate.tee);
+            for (_, _, ledger) in all {
+                hash.update(&ledger.head().0);
+            }
+        }
         hash
     }
 
@@ -751,6 +781,9 @@ impl Baselines {
         if candidate.scope == Scope::Floor {
             return None;
         }
+        let now = candidate
+            .effective
+            .map_or(now, |effective| effective.max(now));
         let floor = floor_of(&self.look(), candidate.tee, now)?;
         let view = self.collateral().view();
         let vendor = Vendor {
@@ -767,19 +800,21 @@ impl Baselines {
             }
             (Rule::Amd(rule), Rule::Amd(floor)) => {
                 let table = AmdTable::builtin();
-                floor.minimums.iter().find_map(|least| {
-                    let wanted = rule.effective_minimum(table, least.product, now);
-                    let wanted = wanted.map(|minimum| minimum.tcb())?;
-                    (!wanted.covers(&least.tcb())).then(|| {
-                        format!(
-                            "the minimum for {} is below the operator's floor",
-                            least.product
-                        )
-                    })
+                Product::ALL.into_iter().find_map(|product| {
+                    let least = floor.effective_minimum(table, product, now)?.tcb();
+                    let wanted = rule.effective_minimum(table, product, now)?.tcb();
+                    (!wanted.covers(&least))
+                        .then(|| format!("the minimum for {product} is below the operator's floor"))
                 })
             }
             (Rule::Amd(_), Rule::Intel(_)) | (Rule::Intel(_), Rule::Amd(_)) => None,
         }
+    }
+
+    /// The least number that the floor in force allows; `None` where it is not known, or there is no floor.
+    pub fn floor_number(&self, tee: BaselineTee, now: UnixTime) -> Option<EvaluationNumber> {
+        let floor = floor_of(&self.look(), tee, now)?;
+        self.least(&floor, tee, &self.collateral().view(), now)
     }
 
     fn least(
@@ -789,11 +824,7 @@ impl Baselines {
         view: &View,
         now: UnixTime,
     ) -> Option<EvaluationNumber> {
-        match self.selection(floor, tee, view, now)? {
-            Ok(selection) => Some(selection.number),
-            Err(NotSelected::Retired { number }) => Some(number),
-            Err(NotSelected::NoList | NotSelected::NoneOldEnough { .. }) => None,
-        }
+        super::serving::least(self.selection(floor, tee, view, now)?).ok()
     }
 }
 

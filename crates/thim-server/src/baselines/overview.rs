@@ -14,7 +14,6 @@ use super::{Applied, Baselines, applied};
 use crate::baseline::declared::Declared;
 use crate::baseline::{
     ActRow, BaselineTee, Books, Ledger, NotSelected, Rule, Scope, Selection, Vendor, Version,
-    select,
 };
 use crate::store::StoreError;
 use crate::view::View;
@@ -109,7 +108,7 @@ impl Baselines {
         Ok(log(&rows, head.to_string(), after, limit))
     }
 
-    /// The number of a scope's rule at an instant, floor apart.
+    /// The number that a scope is served at an instant, floor apart: where a set has yet to move, the one it moves from.
     pub fn selection(
         &self,
         applied: &Applied,
@@ -123,7 +122,7 @@ impl Baselines {
             retired: view.retired,
         };
         let reached = self.reached(&applied.scope, tee, applied.version);
-        Some(select(rule, vendor, reached, now))
+        Some(super::serving::in_use(rule, vendor, reached, now))
     }
 
     fn summary(

@@ -14,7 +14,8 @@ use thim_verify::{Enclave, EvaluationNumber, Tee, UnixTime};
 
 use super::{Baselines, Reached};
 use crate::baseline::{
-    BaselineTee, Books, Choice, IntelRule, NotSelected, Rule, Scope, Selector, Vendor, select,
+    BaselineTee, Books, Choice, IntelRule, NotSelected, Rule, Scope, Selection, Selector, Vendor,
+    select,
 };
 use crate::sentinel::State;
 use crate::store::{ReachedRow, StoreError};
@@ -33,6 +34,8 @@ pub struct Decided<'a> {
     pub by_baseline: bool,
     /// True where editions past their next update are served.
     pub serve_archived: bool,
+    /// True where the vendor has retired the number, and the baseline stays on it.
+    pub is_archive: bool,
 }
 
 /// Why a caller's baseline has no answer.
@@ -111,6 +114,22 @@ impl Table {
         table
     }
 
+    /// Takes in numbers that were reached.
+    pub(super) fn raise(&self, reached: &Reached) {
+        for ((scope, tee, version), number) in reached {
+            let Some(tee) = tee.intel() else { continue };
+            let lines = match scope.as_str() {
+                DEFAULT => Some(&self.default),
+                "floor" => Some(&self.floor),
+                tenant => self.tenants.get(tenant),
+            };
+            let mut entries = lines.into_iter().flat_map(|lines| lines.of(tee));
+            if let Some(entry) = entries.find(|entry| entry.version == *version) {
+                entry.reached.fetch_max(*number, Ordering::AcqRel);
+            }
+        }
+    }
+
     /// Whether the operator ever set a floor for one of Intel's TEEs.
     pub fn has_floor(&self) -> bool {
         let Lines([sgx, tdx]) = &self.floor;
@@ -183,15 +202,45 @@ impl Entry {
     }
 
     /// The number now: what the rule selects, or what was reached, where the tick has yet to move it.
-    fn number(&self, vendor: Vendor<'_>, now: UnixTime) -> Result<EvaluationNumber, NotSelected> {
-        let reached = self.reached();
-        let selection = select(&self.rule, vendor, reached, now)?;
-        Ok(match reached {
-            Some(reached) if reached < selection.number && !vendor.has_retired(reached, now) => {
-                reached
+    fn number(&self, vendor: Vendor<'_>, now: UnixTime) -> Result<Selection, NotSelected> {
+        in_use(&self.rule, vendor, self.reached(), now)
+    }
+}
+
+/// What a rule comes to for those who are served by it: what it selects, or what was reached, where a set has yet to move.
+///
+/// # Errors
+/// [`NotSelected`].
+pub(super) fn in_use(
+    rule: &IntelRule,
+    vendor: Vendor<'_>,
+    reached: Option<EvaluationNumber>,
+    now: UnixTime,
+) -> Result<Selection, NotSelected> {
+    let selection = select(rule, vendor, reached, now)?;
+    Ok(match reached {
+        Some(reached) if reached < selection.number && !vendor.has_retired(reached, now) => {
+            Selection {
+                number: reached,
+                rolled_from: None,
+                ..selection
             }
-            Some(_) | None => selection.number,
-        })
+        }
+        Some(_) | None => selection,
+    })
+}
+
+/// The least number that a floor allows; where its own is retired, that all the same.
+///
+/// # Errors
+/// Why it is not known.
+pub(super) fn least(
+    selected: Result<Selection, NotSelected>,
+) -> Result<EvaluationNumber, NotSelected> {
+    match selected {
+        Ok(selection) => Ok(selection.number),
+        Err(NotSelected::Retired { number }) => Ok(number),
+        Err(why @ (NotSelected::NoList | NotSelected::NoneOldEnough { .. })) => Err(why),
     }
 }
 
@@ -226,29 +275,31 @@ impl Baselines {
             lists: &view.lists,
             retired: view.retired,
         };
+        let mut is_archive = false;
         let choice = match asked {
             Some(choice) => choice,
-            None => match entry.number(vendor, now) {
-                Ok(number) => Choice::Number(number),
+            None => match (entry.number(vendor, now), entry.rule.selector) {
+                (Ok(selection), _) => {
+                    is_archive = selection.is_archive;
+                    Choice::Number(selection.number)
+                }
                 // Without a list only the source can tell, of each subject for itself.
-                Err(NotSelected::NoList) => match entry.rule.selector {
-                    Selector::Early => Choice::Early,
-                    Selector::LagDays(_) | Selector::Number(_) | Selector::Standard => {
-                        Choice::Standard
-                    }
-                },
-                Err(why) => return Err(NotServed::NoNumber(why)),
+                (Err(NotSelected::NoList), Selector::Early) => Choice::Early,
+                (Err(NotSelected::NoList), Selector::Standard) => Choice::Standard,
+                (Err(why), _) => return Err(NotServed::NoNumber(why)),
             },
         };
-        if let Some(floor) = table.in_force(&table.floor, tee, now)
-            && let Ok(least) = floor.number(vendor, now)
-            && let Some(resolved) = view.resolve(subject, choice, now)
-            && resolved.number < least
-        {
-            return Err(NotServed::BelowFloor {
-                number: resolved.number,
-                floor: least,
-            });
+        if let Some(floor) = table.in_force(&table.floor, tee, now) {
+            // A floor that nobody can tell is not taken for none.
+            let least = least(floor.number(vendor, now)).map_err(NotServed::NoNumber)?;
+            if let Some(resolved) = view.resolve(subject, choice, now)
+                && resolved.number < least
+            {
+                return Err(NotServed::BelowFloor {
+                    number: resolved.number,
+                    floor: least,
+                });
+            }
         }
         Ok(Decided {
             choice,
@@ -256,6 +307,7 @@ impl Baselines {
             version: entry.version,
             by_baseline: asked.is_none(),
             serve_archived: entry.rule.serve_archived,
+            is_archive,
         })
     }
 
@@ -281,20 +333,23 @@ impl Baselines {
         let mut moves: Vec<(Arc<str>, Tee, usize, EvaluationNumber, EvaluationNumber)> = Vec::new();
         for (scope, lines) in table.lines() {
             for tee in [Tee::Sgx, Tee::Tdx] {
-                let Some(entry) = table.in_force(lines, tee, now) else {
-                    continue;
-                };
-                let place = lines
-                    .of(tee)
-                    .iter()
-                    .position(|one| std::ptr::eq(one, entry))
-                    .unwrap_or(0);
-                // What is to come has to be here before it does.
-                for coming in lines.of(tee).get(place..).unwrap_or_default() {
+                let entry = table.in_force(lines, tee, now);
+                let place = lines.of(tee).iter();
+                let place = entry.and_then(|entry| {
+                    let mut place = place.enumerate();
+                    place
+                        .find(|(_, one)| std::ptr::eq(*one, entry))
+                        .map(|(place, _)| place)
+                });
+                // What is to come has to be here before it does, also where nothing is in force yet.
+                for coming in lines.of(tee).get(place.unwrap_or(0)..).unwrap_or_default() {
                     if let Ok(selection) = select(&coming.rule, vendor, None, now) {
                         wanted.insert(selection.number);
                     }
                 }
+                let (Some(entry), Some(place)) = (entry, place) else {
+                    continue;
+                };
                 let reached = entry.reached();
                 if let Ok(selection) = select(&entry.rule, vendor, reached, now) {
                     wanted.insert(selection.number);

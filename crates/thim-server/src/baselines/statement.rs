@@ -79,7 +79,7 @@ pub struct Stated {
     pub rule: Box<RawValue>,
     /// SHA-256 of the rule's text.
     pub rule_digest: Digest,
-    /// The TCB evaluation data number that it selects; absent for `sev-snp` and where there is none.
+    /// The TCB evaluation data number that is served by it; absent for `sev-snp`, where there is none, and below the floor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
     /// The operator's floor, where there is one: its rule.
@@ -336,6 +336,9 @@ impl Baselines {
         let view = std::sync::Arc::clone(&self.collateral().view());
         let selected = self.selection(applied, tee, &view, now);
         let number = selected.and_then(Result::ok).map(|one| one.number);
+        // Of what is below the floor nothing is served.
+        let floored = self.floor_number(tee, now);
+        let number = number.filter(|number| floored.is_none_or(|floor| *number >= floor));
         let mut collateral = Vec::new();
         if let (Some(number), Some(wanted)) = (number, tee.intel()) {
             let rows = self.store().keys().await?;

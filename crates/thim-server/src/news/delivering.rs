@@ -132,6 +132,7 @@ impl News {
         let (name, seq) = (webhook.name(), first.news.seq);
         let store = self.collateral().store();
         let attempts = first.attempts.saturating_add(1);
+        let refusals = first.refused.saturating_add(u32::from(refused));
         tracing::warn!(
             webhook.name = name,
             webhook.at = webhook.shown(),
@@ -146,14 +147,16 @@ impl News {
             let why = format!("it has taken nothing for a week: {why}");
             return self.given_up(webhook, gone, &why, now).await;
         }
-        if refused && attempts >= REFUSALS {
+        if refused && refusals >= REFUSALS {
             store.outbox_done(name, seq).await?;
             let why = format!("it has refused number {seq} {REFUSALS} times: {why}");
             return self.given_up(webhook, 1, &why, now).await;
         }
         let pause = pause_secs(attempts).max(retry_after_secs.unwrap_or(0));
         let due = now.plus_secs(pause.min(PAUSE_LIMIT_SECS));
-        store.outbox_failed(name, seq, attempts, due).await
+        store
+            .outbox_failed(name, seq, (attempts, refusals), due)
+            .await
     }
 
     async fn given_up(

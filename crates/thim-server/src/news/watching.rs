@@ -348,7 +348,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Platforms below baselines: told when their number changes, the same number once a day at most.
+    /// Platforms below baselines: told when their number changes.
     pub fn below(&mut self, counts: &[BelowCount]) {
         for count in counts {
             let BelowCount { scope, tee, .. } = count;
@@ -367,10 +367,10 @@ impl<'a> Look<'a> {
                 0 => String::new(),
                 unknown => format!(" Of {unknown} more it is not known."),
             };
-            // No key of its own among what is known: a number may come back on another day.
+            // No key of its own among what is known: a number may come back.
             self.items.push(NewsItem {
                 kind: NewsKind::PlatformsBelow,
-                key: format!("below/{scope}/{tee}/{}/{}", count.below, day(self.now)),
+                key: format!("below/{scope}/{tee}/{}/{}", count.below, self.now),
                 subject: format!("baseline/{scope}/{tee}"),
                 text: format!(
                     "{} of {} platforms are below the {tee} baseline of {scope}{was}.{unsure}",

@@ -175,9 +175,9 @@ fn product_lines_and_counts_below_are_told_when_they_change() {
     };
     for (below, told) in [
         (0, None),
-        (7, Some("below/default/tdx/7/2026-02-01")),
+        (7, Some(format!("below/default/tdx/7/{now}"))),
         (7, None),
-        (0, Some("below/default/tdx/0/2026-02-01")),
+        (0, Some(format!("below/default/tdx/0/{now}"))),
     ] {
         let found = look(&mut known, now, |look| look.below(&[count(below)]));
         assert_eq!(found, told.into_iter().collect::<Vec<_>>(), "{below}");

@@ -62,9 +62,14 @@ pub fn artefact(
             } else {
                 String::new()
             };
+            // The caller's own word is not the baseline's.
+            let asked = match decided {
+                Some(one) if !one.by_baseline && version_is_told(one) => "; asked",
+                Some(_) | None => "",
+            };
             headers.insert(
                 THIM_BASELINE,
-                text(&format!("{scope}; number={number}{version}{list}")),
+                text(&format!("{scope}; number={number}{version}{asked}{list}")),
             );
         }
     }
@@ -76,6 +81,10 @@ pub fn artefact(
         answer.hit,
         asked,
     )
+}
+
+const fn version_is_told(decided: &Decided<'_>) -> bool {
+    decided.version > 0
 }
 
 /// A 200 or 304 from an edition past its time, for a baseline that wants it all the same: marked, and good for a second.
@@ -155,7 +164,7 @@ pub(super) fn prepared(
     let unchanged = if asked.contains_key(IF_NONE_MATCH) {
         matches(asked, etag)
     } else {
-        issued.is_some_and(|issued| not_modified_since(asked, issued))
+        issued.is_some_and(|issued| is_of(asked, issued))
     };
     let (status, body) = if unchanged {
         headers.remove(CONTENT_TYPE);
@@ -181,13 +190,15 @@ pub(super) fn matches(asked: &HeaderMap, etag: &HeaderValue) -> bool {
         .any(|value| value.as_bytes().split(|byte| *byte == b',').any(same))
 }
 
-/// `If-Modified-Since` (RFC 9110 section 13.1.3), for clients that know no entity tags; a date that cannot be read is ignored.
-fn not_modified_since(asked: &HeaderMap, issued: UnixTime) -> bool {
+/// `If-Modified-Since` (RFC 9110 section 13.1.3), for clients that know no entity tags; a date that cannot be read is ignored. Only
+/// the very date that was told counts: dates of two evaluation numbers interleave, and a baseline that moves, or goes back, may
+/// bring an older one.
+fn is_of(asked: &HeaderMap, issued: UnixTime) -> bool {
     let since = asked
         .get(IF_MODIFIED_SINCE)
         .and_then(|value| value.to_str().ok());
     let since = since.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
-    since.is_some_and(|since| since.timestamp().as_second() >= issued.secs())
+    since.is_some_and(|since| since.timestamp().as_second() == issued.secs())
 }
 
 /// A wrong parameter: PCCS's 400, with the parameter and what was wanted in the cause.

@@ -13,6 +13,7 @@ use thim_client::{
     DeclaredBaselines, Problem, PromotionRequest, WithdrawalRequest,
 };
 use thim_verify::{Digest, UnixTime};
+use tokio::task::JoinHandle;
 use utoipa::IntoParams;
 
 use super::caller::{self, SMALL_BODY_BYTES};
@@ -110,7 +111,12 @@ async fn apply(
         .map(|one| (one.scope.clone(), one.tee))
         .collect();
     let now = service.clock.now();
-    let drafted = service.baselines.draft(declared, &caller.name, now).await?;
+    // A task of its own, as every act: whoever hangs up stops nothing half-way.
+    let drafted = tokio::spawn(async move {
+        let done = service.baselines.draft(declared, &caller.name, now).await;
+        done.map_err(ProblemResponse::from)
+    });
+    let drafted = ended(drafted).await?;
     Ok(Json(overview::outcomes(&names, &drafted)))
 }
 
@@ -227,9 +233,13 @@ async fn take_back(
     told(done).await
 }
 
-async fn told(done: tokio::task::JoinHandle<Result<ActRow, ProblemResponse>>) -> Answer<ActRecord> {
+async fn told(done: JoinHandle<Result<ActRow, ProblemResponse>>) -> Answer<ActRecord> {
+    Ok(Json(overview::act(&ended(done).await?)))
+}
+
+async fn ended<T>(done: JoinHandle<Result<T, ProblemResponse>>) -> Result<T, ProblemResponse> {
     match done.await {
-        Ok(row) => Ok(Json(overview::act(&row?))),
+        Ok(done) => done,
         Err(error) => {
             tracing::error!(error = %error, "an act on a baseline did not end");
             Err(problem(

@@ -7,6 +7,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use http::StatusCode;
 use thim_client::{ForecastReport, ForecastRequest, ForecastTarget, Problem};
+use thim_verify::UnixTime;
 
 use super::baselines::scope;
 use super::caller::{self, SMALL_BODY_BYTES};
@@ -25,11 +26,24 @@ pub fn router() -> Router<Arc<Service>> {
 #[utoipa::path(post, path = "/thim/v1/baselines/forecast", operation_id = "forecast_baseline", request_body = ForecastRequest,
     responses((status = 200, body = ForecastReport), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 async fn forecast(State(service): State<Arc<Service>>, request: Request) -> Answer<ForecastReport> {
+    // It names platforms, and tells rules and tenants.
     caller::admit(&service, &request, Act::ReadPlatforms)?;
+    caller::admit(&service, &request, Act::ReadBaselines)?;
+    let Ok(turn) = Arc::clone(&service.forecasts).try_acquire_owned() else {
+        return Err(problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many forecasts",
+            format!("{FORECASTS} are being made or wait; try again"),
+        ));
+    };
     let body: ForecastRequest = caller::json(request, SMALL_BODY_BYTES).await?;
     let tee: BaselineTee = parsed("tee", &body.tee)?;
     let scope = scope(body.tenant.as_deref())?;
     let target = target(tee, body.to)?;
+    let effective = body.effective.as_deref();
+    let effective: Option<UnixTime> = effective
+        .map(|text| parsed("effective", text))
+        .transpose()?;
     let limit = body.limit.unwrap_or(10);
     if limit > LISTED {
         return Err(problem(
@@ -45,8 +59,10 @@ async fn forecast(State(service): State<Arc<Service>>, request: Request) -> Answ
     let now = service.clock.now();
     // A task of its own: whoever hangs up does not spoil what the next one would find remembered.
     let done = tokio::spawn(async move {
+        let _turn = turn;
         let baselines = &service.baselines;
-        let candidate = baselines.candidate(&scope, tee, &target, now)?;
+        let mut candidate = baselines.candidate(&scope, tee, &target, now)?;
+        candidate.effective = effective;
         let report = baselines.forecast(&candidate, &listed, now).await?;
         Ok::<_, ProblemResponse>(report)
     });
@@ -89,5 +105,7 @@ fn target(tee: BaselineTee, wanted: ForecastTarget) -> Result<Target, ProblemRes
     })
 }
 
+/// One is made at a time; so many more may wait for their turn.
+pub const FORECASTS: usize = 8;
 /// As many as a listing of platforms gives at once.
 const LISTED: u32 = 1_000;

@@ -23,5 +23,6 @@ mod tcb_baselines;
 mod tenants;
 mod tokens;
 
+pub(crate) use forecast::FORECASTS;
 pub use front::{Body, Front, Peer};
 pub use own::{Service, openapi};

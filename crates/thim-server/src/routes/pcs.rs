@@ -247,13 +247,23 @@ pub fn at_once(
     let table = service.baselines.table();
     let (ask, decided) = match wish.decided(service, &table, tenant, now) {
         Ok(decided) => decided,
+        // A list may tell, and is asked for.
+        Err(NotServed::NoNumber(_)) if service.collateral.view().lists.is_empty() => return None,
         Err(why) => return counted(Counted::Client, answer::not_served(why)),
     };
     if ask == Ask::Fmspcs || is_version_3_identity(target, ask) {
         return None;
     }
-    let found = service.collateral.peek(ask, now)?;
-    let response = answer::artefact(&found, shape, headers, decided.as_ref(), now);
+    let response = match (service.collateral.peek(ask, now), archive(ask, decided)) {
+        (Some(found), _) => answer::artefact(&found, shape, headers, decided.as_ref(), now),
+        (None, Some((key, decided))) => {
+            let view = service.collateral.view();
+            let ready = view.archived.get(&key)?;
+            service.collateral.metrics().served_archived();
+            answer::archived(ready, shape, headers, &decided, now)
+        }
+        (None, None) => return None,
+    };
     let result = match response.status() {
         StatusCode::OK => Counted::Hit,
         StatusCode::NOT_MODIFIED => Counted::NotModified,
@@ -313,6 +323,10 @@ async fn outcome(
     let (wish, shape) = target.ask(query).map_err(Failure::Invalid)?;
     let table = Arc::clone(&service.baselines.table());
     let decide = || wish.decided(service, &table, tenant, now);
+    let no_list = service.collateral.view().lists.is_empty();
+    if no_list && matches!(decide(), Err(NotServed::NoNumber(_))) {
+        service.collateral.learn_lists(now).await;
+    }
     let (mut ask, mut decided) = decide().map_err(Failure::NotServed)?;
     if ask == Ask::Fmspcs {
         return fmspcs(service, query, now).await;
@@ -336,6 +350,14 @@ async fn outcome(
         service.collateral.learn_lists(now).await;
         (ask, decided) = decide().map_err(Failure::NotServed)?;
     }
+    // What the vendor has retired it is not asked for again.
+    if let Some((key, decided)) = archive(ask, decided)
+        && service.collateral.peek(ask, now).is_none()
+        && let Ok(Some(ready)) = service.collateral.archived(key, now).await
+    {
+        service.collateral.metrics().served_archived();
+        return Ok(answer::archived(&ready, shape, headers, &decided, now));
+    }
     let mut found = service.collateral.answer(ask, now).await;
     if let (Err(Refusal::Retired { .. }), Some(one)) = (&found, &decided)
         && one.by_baseline
@@ -346,6 +368,10 @@ async fn outcome(
             (ask, decided) = again;
             found = service.collateral.answer(ask, now).await;
         }
+    }
+    // Without a list it is the source that says which number it is: only now the floor can be asked.
+    if found.is_ok() && table.has_floor() && service.collateral.view().lists.is_empty() {
+        decide().map_err(Failure::NotServed)?;
     }
     match found {
         Ok(found) => Ok(answer::artefact(
@@ -365,6 +391,15 @@ async fn outcome(
             }
             Err(Failure::Refused(refusal))
         }
+    }
+}
+
+/// Whose retired number a baseline stays on: the key to look for in the archive.
+fn archive<'a>(ask: Ask, decided: Option<Decided<'a>>) -> Option<(ArtefactKey, Decided<'a>)> {
+    let decided = decided.filter(|one| one.is_archive && one.serve_archived && one.by_baseline)?;
+    match ask {
+        Ask::Subject(subject, Choice::Number(number)) => Some((subject.key(number), decided)),
+        Ask::Artefact(_) | Ask::Fmspcs | Ask::Subject(..) => None,
     }
 }
 

@@ -143,7 +143,8 @@ fn not_exported(why: &NotExported) -> ProblemResponse {
     let status = match why {
         NotExported::NoProduct => StatusCode::BAD_REQUEST,
         NotExported::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        NotExported::NoMinimum(_)
+        NotExported::BelowFloor { .. }
+        | NotExported::NoMinimum(_)
         | NotExported::NoNumber
         | NotExported::NotIntel
         | NotExported::NotUpToDate => StatusCode::NOT_FOUND,

@@ -18,7 +18,7 @@ use thim_verify::UnixTime;
 use super::front::Body;
 use super::own::Service;
 use super::query::{Name, Query};
-use crate::baseline::{BaselineTee, NotSelected, Rule, Scope, Tenant, Vendor, recoveries, select};
+use crate::baseline::{BaselineTee, NotSelected, Rule, Scope, Tenant, recoveries};
 use crate::baselines::Applied;
 
 #[derive(Serialize)]
@@ -135,20 +135,14 @@ fn baselines(
     let applied = service.baselines.applied(&scope, tee, now);
     let tcb_baselines = match &applied.rule {
         Rule::Amd(_) => vec![of_version(&applied)],
-        Rule::Intel(rule) => {
+        Rule::Intel(_) => {
             let view = service.collateral.view();
-            let vendor = Vendor {
-                lists: &view.lists,
-                retired: view.retired,
-            };
-            let reached = service
-                .baselines
-                .reached(&applied.scope, tee, applied.version);
-            let number = match select(rule, vendor, reached, now) {
-                Ok(selection) => selection.number,
+            let selected = service.baselines.selection(&applied, tee, &view, now);
+            let number = match selected {
+                Some(Ok(selection)) => selection.number,
                 // What is selected is the same, though nothing is served of it.
-                Err(NotSelected::Retired { number }) => number,
-                Err(NotSelected::NoList | NotSelected::NoneOldEnough { .. }) => {
+                Some(Err(NotSelected::Retired { number })) => number,
+                None | Some(Err(NotSelected::NoList | NotSelected::NoneOldEnough { .. })) => {
                     return Err(failure(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "ServiceUnavailable",
@@ -156,6 +150,9 @@ fn baselines(
                     ));
                 }
             };
+            // Below the operator's floor nothing is served: the floor is the least that is asked of anybody.
+            let floor = service.baselines.floor_number(tee, now).unwrap_or(0);
+            let number = number.max(floor);
             let entries = view.lists.entries().into_iter();
             let mut all: Vec<TcbBaseline> = entries
                 .map(|entry| of_number(entry.number, Some(entry.tcb_date), number))

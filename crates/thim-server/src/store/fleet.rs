@@ -14,12 +14,23 @@ pub struct FleetRow {
     pub id: String,
     /// Known once a certificate was there.
     pub fmspc: Option<Fmspc>,
-    /// The newest raw TCB it was seen with, and when.
-    pub raw: Option<(RawTcb, UnixTime)>,
+    /// The raw TCB it was seen with: the newest that a registration or an import told, else the newest that anybody asked with.
+    pub raw: Option<SeenTcb>,
     /// What its newest recorded quote said.
     pub evidence: Option<FleetEvidence>,
     /// Its certificates that are neither retired nor revoked, in the vendor's order; and the one its quote stood on, in any case.
     pub certificates: Vec<(RawTcb, Digest)>,
+}
+
+/// A raw TCB that a platform was seen with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SeenTcb {
+    /// Which.
+    pub tcb: RawTcb,
+    /// When it was last told, or asked with.
+    pub last: UnixTime,
+    /// False where an open request is all there is: whoever knows a platform's name can make one up.
+    pub told: bool,
 }
 
 /// What a recorded quote said of a platform.
@@ -43,9 +54,9 @@ impl Store {
     /// Platforms after an id, at most `limit`, by id.
     pub async fn fleet(&self, after: &str, limit: u32) -> Result<Vec<FleetRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT p.id, p.fmspc, e.tee, e.qe_isv_svn, e.pck_tcb, e.seen, e.tee_tcb_svn, e.tee_tcb_svn2, r.tcb, r.last \
+            "SELECT p.id, p.fmspc, e.tee, e.qe_isv_svn, e.pck_tcb, e.seen, e.tee_tcb_svn, e.tee_tcb_svn2, r.tcb, r.last, r.told \
              FROM platform p LEFT JOIN platform_evidence e ON e.platform = p.id \
-             LEFT JOIN raw_tcb r ON r.rowid = (SELECT n.rowid FROM raw_tcb n WHERE n.platform = p.id ORDER BY n.last DESC, n.tcb DESC LIMIT 1) \
+             LEFT JOIN raw_tcb r ON r.rowid = (SELECT n.rowid FROM raw_tcb n WHERE n.platform = p.id ORDER BY n.told DESC, n.last DESC, n.tcb DESC LIMIT 1) \
              WHERE p.id > $1 ORDER BY p.id LIMIT $2",
         )
         .bind(after)
@@ -101,6 +112,14 @@ fn row(row: &SqliteRow) -> Result<FleetRow, StoreError> {
     }
     let raw: Option<RawTcb> = optional(row, &id, "tcb")?;
     let last: Option<i64> = row.try_get("last")?;
+    // When it was last told; 0 where it never was.
+    let told: Option<i64> = row.try_get("told")?;
+    let told = told.filter(|told| *told != 0);
+    let raw = raw.zip(last).map(|(tcb, last)| SeenTcb {
+        tcb,
+        last: time(told.unwrap_or(last)),
+        told: told.is_some(),
+    });
     let evidence = match optional(row, &id, "tee")? {
         None => None,
         Some(tee) => {
@@ -118,7 +137,7 @@ fn row(row: &SqliteRow) -> Result<FleetRow, StoreError> {
     };
     Ok(FleetRow {
         fmspc: optional(row, &id, "fmspc")?,
-        raw: raw.zip(last.map(time)),
+        raw,
         evidence,
         certificates: Vec::new(),
         id,

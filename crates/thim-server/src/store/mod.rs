@@ -35,7 +35,7 @@ use thim_verify::{Digest, UnixTime};
 pub use baselines::{Acted, ReachedRow};
 pub use chips::{ChipFilter, ChipRow, ChipWrite, WantedCounts, WantedRow, WantedWrite};
 pub use endorsements::{EndorsementRow, NewEndorsement};
-pub use fleet::{FleetEvidence, FleetRow};
+pub use fleet::{FleetEvidence, FleetRow, SeenTcb};
 pub use handover::{CachedRow, Span, Unfetched};
 pub use news::{NewsRow, NewsWrite, Waiting};
 pub use platform_evidence::{DomainEvidence, EvidenceNoted, EvidenceRow};

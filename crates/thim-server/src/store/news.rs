@@ -48,6 +48,8 @@ pub struct Waiting {
     pub news: NewsRow,
     /// How often it was tried in vain.
     pub attempts: u32,
+    /// Of these, how often it refused.
+    pub refused: u32,
     /// Not to be tried before.
     pub due: UnixTime,
 }
@@ -115,7 +117,7 @@ impl Store {
     /// The first in line before a webhook.
     pub async fn outbox_first(&self, target: &str) -> Result<Option<Waiting>, StoreError> {
         let row = sqlx::query(
-            "SELECT n.seq, n.at, n.type, n.dedup, n.subject, n.text, n.data, o.attempts, o.due \
+            "SELECT n.seq, n.at, n.type, n.dedup, n.subject, n.text, n.data, o.attempts, o.refused, o.due \
              FROM outbox o JOIN news n ON n.seq = o.news WHERE o.target = $1 ORDER BY o.news LIMIT 1",
         )
         .bind(target)
@@ -123,9 +125,11 @@ impl Store {
         .await?;
         let read = |row: &SqliteRow| {
             let attempts: i64 = row.try_get("attempts")?;
+            let refused: i64 = row.try_get("refused")?;
             Ok(Waiting {
                 news: news_row(row)?,
                 attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+                refused: u32::try_from(refused).unwrap_or(u32::MAX),
                 due: time(row.try_get("due")?),
             })
         };
@@ -152,18 +156,19 @@ impl Store {
         Ok(())
     }
 
-    /// A webhook has not taken a piece of news: when to try again.
+    /// A webhook has not taken a piece of news: how often it was tried and how often refused, and when to try again.
     pub async fn outbox_failed(
         &self,
         target: &str,
         seq: i64,
-        attempts: u32,
+        (attempts, refused): (u32, u32),
         due: UnixTime,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE outbox SET attempts = $3, due = $4 WHERE target = $1 AND news = $2")
+        sqlx::query("UPDATE outbox SET attempts = $3, refused = $4, due = $5 WHERE target = $1 AND news = $2")
             .bind(target)
             .bind(seq)
             .bind(i64::from(attempts))
+            .bind(i64::from(refused))
             .bind(due.secs())
             .execute(&self.writer)
             .await?;
@@ -285,7 +290,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, write: &NewsWrite) -> Resul
         let Some(told) = told else { continue };
         let seq: i64 = told.try_get("seq")?;
         for target in targets {
-            sqlx::query("INSERT INTO outbox (target, news, attempts, due) VALUES ($1, $2, 0, $3)")
+            sqlx::query("INSERT INTO outbox (target, news, attempts, refused, due) VALUES ($1, $2, 0, 0, $3)")
                 .bind(target)
                 .bind(seq)
                 .bind(at.secs())

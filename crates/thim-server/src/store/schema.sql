@@ -348,6 +348,7 @@ CREATE TABLE IF NOT EXISTS outbox (
   target   TEXT NOT NULL,             -- the webhook's name
   news     BIGINT NOT NULL,
   attempts BIGINT NOT NULL,
+  refused  BIGINT NOT NULL,           -- of these, those that were answered by a refusal
   due      BIGINT NOT NULL,           -- not tried before this instant
   PRIMARY KEY (target, news)
 );

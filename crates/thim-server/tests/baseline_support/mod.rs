@@ -45,6 +45,7 @@ pub async fn promoted(fleet: &Fleet, tenant: &str, tee: &str, rule: &str) -> Res
         scope: scope.clone(),
         tee,
         rule,
+        effective: None,
     };
     let foreseen = baselines.foresee(&candidate, now).await?;
     let wish = Wish {

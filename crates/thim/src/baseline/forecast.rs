@@ -7,6 +7,7 @@ use thim_client::{
 };
 use thim_server::baseline::{BaselineTee, Rule, Scope, Selector, declared};
 use thim_server::baselines::forecasting::{ForecastError, Listed, Target};
+use thim_verify::UnixTime;
 
 use super::acts::{read, said};
 use super::{BASELINES, text};
@@ -19,12 +20,16 @@ pub struct ForecastArgs {
     /// sgx, tdx or sev-snp
     #[arg(long, value_name = "TEE")]
     tee: BaselineTee,
-    /// What would be in force: standard, early, a number, draft, or a file (TOML) that declares this baseline
+    /// What would be in force: standard, early, a number, draft, version:N (for a rollback), or a file (TOML) that declares
+    /// this baseline
     #[arg(long, value_name = "TO", default_value = "draft")]
     to: String,
     /// Whose: a tenant's name, floor, or default
     #[arg(long, value_name = "TENANT", default_value = "default")]
     tenant: Scope,
+    /// From when on [default: now]; what a promotion with that date wants
+    #[arg(long, value_name = "RFC3339")]
+    effective: Option<UnixTime>,
     /// List up to a thousand platforms of each cause instead of ten
     #[arg(long)]
     all: bool,
@@ -44,6 +49,7 @@ pub async fn run(place: &Place, args: &ForecastArgs) -> Result<bool, String> {
                 tee: args.tee.to_string(),
                 tenant: Some(args.tenant.to_string()),
                 to: wire(&target)?,
+                effective: args.effective.map(|at| at.to_string()),
                 limit: Some(limit),
                 after: None,
             };
@@ -57,7 +63,10 @@ pub async fn run(place: &Place, args: &ForecastArgs) -> Result<bool, String> {
             };
             let candidate = baselines.candidate(&args.tenant, args.tee, &target, now);
             let made = match candidate {
-                Ok(candidate) => baselines.forecast(&candidate, &listed, now).await,
+                Ok(mut candidate) => {
+                    candidate.effective = args.effective;
+                    baselines.forecast(&candidate, &listed, now).await
+                }
                 Err(error) => Err(error),
             };
             match made {
@@ -82,6 +91,11 @@ fn target(args: &ForecastArgs) -> Result<Target, String> {
         "draft" => Target::Draft,
         "early" => Target::Selector(Selector::Early),
         "standard" => Target::Selector(Selector::Standard),
+        other if other.starts_with("version:") => {
+            let number = other.trim_start_matches("version:");
+            let number = number.parse();
+            Target::Version(number.map_err(|_| "--to: wanted version:N".to_owned())?)
+        }
         other => match other.parse::<u32>() {
             Ok(0) => return Err("--to: wanted a number of 1 or more".to_owned()),
             Ok(number) => Target::Selector(Selector::Number(number)),

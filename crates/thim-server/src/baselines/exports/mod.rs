@@ -25,6 +25,12 @@ pub enum NotExported {
     /// The baseline selects no number.
     #[error("the baseline selects no evaluation number")]
     NoNumber,
+    /// The baseline's number is below the operator's floor, so that nothing is served of it.
+    #[error("the baseline's evaluation number is below the operator's floor, {floor}")]
+    BelowFloor {
+        /// The floor's.
+        floor: EvaluationNumber,
+    },
     /// For AMD a product has to be named.
     #[error("product: wanted for sev-snp, one of Milan, Genoa, Turin and Venice")]
     NoProduct,
@@ -62,6 +68,11 @@ fn chosen(
         .and_then(Result::ok)
         .ok_or(NotExported::NoNumber)?
         .number;
+    if let Some(floor) = baselines.floor_number(tee, now)
+        && number < floor
+    {
+        return Err(NotExported::BelowFloor { floor });
+    }
     Ok(Chosen {
         tee: intel,
         rule,

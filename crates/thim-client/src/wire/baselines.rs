@@ -60,7 +60,7 @@ pub struct BaselineRecord {
 pub struct BaselineVersion {
     /// From 1, rising.
     pub version: u32,
-    /// `draft`, `waiting`, `in-force`, `superseded` or `discarded`.
+    /// `draft`, `overtaken` (a draft that is older than what was promoted), `waiting`, `in-force`, `superseded` or `discarded`.
     pub state: String,
     /// When it was written.
     pub issued: String,

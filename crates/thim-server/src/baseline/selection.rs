@@ -29,17 +29,37 @@ pub struct Selection {
     pub from_expired_list: bool,
 }
 
+impl Selection {
+    /// What is particular about the number, in a sentence.
+    pub fn note(&self) -> Option<String> {
+        if self.is_archive {
+            let number = self.number;
+            return Some(format!(
+                "the vendor signs number {number} no longer; its last editions are served"
+            ));
+        }
+        if let Some(from) = self.rolled_from {
+            return Some(format!("the vendor signs number {from} no longer"));
+        }
+        self.from_expired_list
+            .then(|| "the lists of evaluation numbers are past their next update".to_owned())
+    }
+}
+
 /// Why there is no number.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotSelected {
     /// Nothing that old is signed any more, and the rule says to refuse then.
+    #[error("no TCB recovery event that the lists name is {lag_days} days old")]
     NoneOldEnough {
         /// How old, in days.
         lag_days: u32,
     },
     /// There is no list, so only the source can tell what it calls so.
+    #[error("no list of evaluation numbers is held, so only the vendor can tell")]
     NoList,
     /// The vendor has retired it, and the rule says to refuse then.
+    #[error("the vendor signs number {number} no longer, and the rule goes on to no other")]
     Retired {
         /// Which number.
         number: EvaluationNumber,

@@ -138,8 +138,8 @@ impl Baselines {
         let (number, note) = match self.selection(&applied, tee, view, now) {
             Some(_) if no_floor => (None, Some("no floor is in force".to_owned())),
             None => (None, None),
-            Some(Ok(selection)) => (Some(selection.number), note(&selection)),
-            Some(Err(why)) => (None, Some(sentence(why))),
+            Some(Ok(selection)) => (Some(selection.number), selection.note()),
+            Some(Err(why)) => (None, Some(why.to_string())),
         };
         let ledger = books.ledger(scope, tee);
         let waiting = ledger.map(|ledger| ledger.waiting(now));
@@ -215,37 +215,6 @@ pub fn outcomes(declared: &[(Scope, BaselineTee)], drafted: &[Drafted]) -> Vec<A
     declared.iter().zip(drafted).map(one).collect()
 }
 
-/// Why a rule has no number, in a sentence.
-pub fn sentence(why: NotSelected) -> String {
-    match why {
-        NotSelected::NoList => {
-            "no list of evaluation numbers is held, so only the vendor can tell".to_owned()
-        }
-        NotSelected::NoneOldEnough { lag_days } => {
-            format!("no TCB recovery event that the lists name is {lag_days} days old")
-        }
-        NotSelected::Retired { number } => {
-            format!("the vendor signs number {number} no longer, and the rule goes on to no other")
-        }
-    }
-}
-
-/// What is particular about a number.
-pub fn note(selection: &Selection) -> Option<String> {
-    if selection.is_archive {
-        let number = selection.number;
-        return Some(format!(
-            "the vendor signs number {number} no longer; its last editions are served"
-        ));
-    }
-    if let Some(from) = selection.rolled_from {
-        return Some(format!("the vendor signs number {from} no longer"));
-    }
-    selection
-        .from_expired_list
-        .then(|| "the lists of evaluation numbers are past their next update".to_owned())
-}
-
 fn promoted_last(ledger: &Ledger, now: UnixTime) -> Option<&Version> {
     let waiting = ledger.waiting(now).last().map(|one| one.version);
     let in_force = ledger.in_force(now).map(|one| one.version.number);
@@ -254,7 +223,10 @@ fn promoted_last(ledger: &Ledger, now: UnixTime) -> Option<&Version> {
 
 fn version(ledger: &Ledger, version: &Version, now: UnixTime) -> BaselineVersion {
     let in_force = ledger.in_force(now).map(|one| one.version.number);
-    let state = if version.is_draft {
+    let newest = ledger.promotions().iter().map(|one| one.version).max();
+    let state = if version.is_draft && newest.is_some_and(|newest| newest > version.number) {
+        "overtaken"
+    } else if version.is_draft {
         "draft"
     } else if version.is_discarded {
         "discarded"

@@ -16,7 +16,6 @@ use super::front::Body;
 use super::query::Invalid;
 use crate::access::Denied;
 use crate::baseline::NotSelected;
-use crate::baselines::overview;
 use crate::baselines::serving::{Decided, NotServed};
 use crate::collateral::{Answer, Refusal};
 use crate::freshness::Freshness;
@@ -133,7 +132,7 @@ pub fn not_served(why: NotServed) -> Response<Body> {
                 NotSelected::NoList | NotSelected::NoneOldEnough { .. } => "no-number",
                 NotSelected::Retired { .. } => "number-retired",
             };
-            cause(token, &overview::sentence(why))
+            cause(token, &why.to_string())
         }
         NotServed::UnknownTenant => return unknown_tenant(),
     };

@@ -15,7 +15,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use thim_client::ForecastReport;
 use thim_verify::{Digest, EvaluationNumber, UnixTime};
 
-use super::{Applied, Baselines, applied, overview};
+use super::{Applied, Baselines, applied};
 use crate::baseline::{BaselineTee, Books, IntelRule, NotSelected, Rule, Scope, Selector};
 use crate::news::BelowCount;
 use crate::store::StoreError;
@@ -249,8 +249,8 @@ fn number(
 ) -> (Option<EvaluationNumber>, Option<String>) {
     match selected {
         None => (None, None),
-        Some(Ok(selection)) => (Some(selection.number), overview::note(&selection)),
-        Some(Err(why)) => (None, Some(overview::sentence(why))),
+        Some(Ok(selection)) => (Some(selection.number), selection.note()),
+        Some(Err(why)) => (None, Some(why.to_string())),
     }
 }
 

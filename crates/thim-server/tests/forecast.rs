@@ -252,6 +252,27 @@ async fn a_promotion_that_drops_platforms_wants_to_be_told_how_many_and_what_cha
     assert_eq!(post("apply", json!({ "toml": file })).await.0, 200);
     let told = foretold(&fleet, &json!("draft")).await;
     assert_eq!(told["dropped"], 3);
+    // Put up with for a month: nobody drops out now, and it is told who will then.
+    let until = fleet.clock.now().plus_secs(30 * DAY);
+    let advisories: Vec<Value> = told["causes"][0]["advisories"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|id| json!({"id": id, "until": until.to_string()}))
+        .collect();
+    let rule = json!({"selector": {"number": 20}, "tolerated_advisories": advisories});
+    let tolerant = foretold(&fleet, &rule).await;
+    assert_eq!(
+        (&tolerant["dropped"], &tolerant["columns"][1]["verdicts"]),
+        (&json!(0), &json!({"tolerated": 3})),
+        "{tolerant}"
+    );
+    let note = format!("When advisories are tolerated no longer, at {until}, 3 more drop out.");
+    assert!(tolerant["notes"].to_string().contains(&note), "{tolerant}");
+    let later = json!({"tee": "tdx", "to": rule, "effective": until.to_string()});
+    let (_, later) = forecast(&fleet, &later).await;
+    assert_eq!(later["dropped"], 3, "as of then: {later}");
+
     let digest = told["digest"].clone();
     let (status, problem) = post("tdx/promote", json!({"forecast": digest})).await;
     assert_eq!(

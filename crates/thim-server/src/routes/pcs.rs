@@ -351,12 +351,23 @@ async fn outcome(
         (ask, decided) = decide().map_err(Failure::NotServed)?;
     }
     // What the vendor has retired it is not asked for again.
-    if let Some((key, decided)) = archive(ask, decided)
-        && service.collateral.peek(ask, now).is_none()
-        && let Ok(Some(ready)) = service.collateral.archived(key, now).await
-    {
-        service.collateral.metrics().served_archived();
-        return Ok(answer::archived(&ready, shape, headers, &decided, now));
+    if let Some((key, decided)) = archive(ask, decided) {
+        // Until its grace is over it is served like any other.
+        let held = match service.collateral.peek(ask, now) {
+            Some(found) => Some(found),
+            None => {
+                let found = service.collateral.look_up(ask, now).await;
+                found.map_err(Failure::Refused)?
+            }
+        };
+        if let Some(found) = held {
+            let decided = Some(&decided);
+            return Ok(answer::artefact(&found, shape, headers, decided, now));
+        }
+        if let Ok(Some(ready)) = service.collateral.archived(key, now).await {
+            service.collateral.metrics().served_archived();
+            return Ok(answer::archived(&ready, shape, headers, &decided, now));
+        }
     }
     let mut found = service.collateral.answer(ask, now).await;
     if let (Err(Refusal::Retired { .. }), Some(one)) = (&found, &decided)

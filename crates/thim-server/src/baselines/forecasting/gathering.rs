@@ -65,7 +65,11 @@ impl Baselines {
         *fetches -= 1;
         let ask = Ask::Subject(wanted, Choice::Number(number));
         match self.collateral().answer(ask, now).await {
-            Ok(_) => Ok(held(self.collateral().edition_at(key, now).await?)),
+            // What came just now may be dated after the forecast began.
+            Ok(_) => {
+                let then = now.plus_secs(JUST_NOW_SECS);
+                Ok(held(self.collateral().edition_at(key, then).await?))
+            }
             Err(
                 crate::collateral::Refusal::Absent { .. }
                 | crate::collateral::Refusal::Retired { .. },
@@ -175,3 +179,6 @@ impl Baselines {
         Ok(tcb)
     }
 }
+
+/// Longer than a fetch takes.
+const JUST_NOW_SECS: i64 = 30;

@@ -170,6 +170,23 @@ impl Baselines {
         } else {
             Vec::new()
         };
+        let mut notes = notes(&before, &after);
+        // A tolerance ends without another act, too.
+        let ends: BTreeSet<UnixTime> = after_rule
+            .tolerated_advisories
+            .iter()
+            .map(|one| one.until)
+            .filter(|until| then < *until)
+            .collect();
+        for until in ends.into_iter().take(ENDS) {
+            let past = Column::judge(after_rule, after_number.0, documents_after, &fleet, until);
+            let dropped = report::dropped(&after, &past, &fleet);
+            if dropped > 0 {
+                notes.push(format!(
+                    "When advisories are tolerated no longer, at {until}, {dropped} more drop out."
+                ));
+            }
+        }
         let digest = self.digest_of_intel(
             candidate,
             (&books, &now_holds),
@@ -191,7 +208,7 @@ impl Baselines {
             digest: digest.to_string(),
             rule_digest: candidate.rule.digest().to_string(),
             dropped: report::dropped(&before, &after, &fleet),
-            notes: notes(&before, &after),
+            notes,
             platforms: count(fleet.len()),
             not_applicable,
             known_by,
@@ -255,3 +272,6 @@ fn notes(before: &Column<'_>, after: &Column<'_>) -> Vec<String> {
     }
     notes
 }
+
+/// So many ends of tolerances are looked at.
+const ENDS: usize = 8;

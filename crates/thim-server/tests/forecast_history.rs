@@ -14,14 +14,11 @@ use thim_client::{ForecastColumn, ForecastReport};
 use thim_server::baseline::{BaselineTee, Choice, Lists, Scope, Selector};
 use thim_server::baselines::forecasting::{Listed, Target};
 use thim_server::intake;
-use thim_server::platforms::{Cause, PlatformState};
-use thim_server::store::{
-    Batch, DomainEvidence, EvidenceNoted, EvidenceRow, NewPck, PlatformOrigin, PlatformRow,
-    PlatformWrite,
-};
+use thim_server::platforms::PlatformState;
+use thim_server::store::{Batch, EvidenceNoted, EvidenceRow, NewPck, PlatformRow, PlatformWrite};
 use thim_verify::{
-    Content, Digest, EvaluationNumbers, Issuers, QuoteBody, QuoteVerifier, Tee, TrustAnchors,
-    UnixTime, parse, parse_quote, verify_pck,
+    Content, Digest, EvaluationNumbers, Issuers, QuoteVerifier, Tee, TrustAnchors, parse,
+    parse_quote, verify_pck,
 };
 
 /// A platform as one recorded quote shows it.
@@ -76,30 +73,6 @@ fn recorded(intel: &Path) -> Vec<Recorded> {
     all.into_values().collect()
 }
 
-fn row(id: &str, name: &str, now: UnixTime) -> PlatformRow {
-    PlatformRow {
-        id: id.to_owned(),
-        pce_id: "0000".parse().expect("a PCE id"),
-        ppid_hash: Some(name.to_owned()),
-        enc_ppid_hash: None,
-        manifest_hash: None,
-        enc_ppid: None,
-        manifest: None,
-        fmspc: None,
-        ca: None,
-        cached_keys: None,
-        state: PlatformState::Ready,
-        cause: Cause::None,
-        detail: String::new(),
-        since: now,
-        origin: PlatformOrigin::Imported,
-        registered: now,
-        fetched: Some(now),
-        fetched_number: 20,
-        due: None,
-    }
-}
-
 /// Puts the platform of a quote into the register, with its certificate and what the quote said; `seen` false leaves the quote out.
 async fn put(fleet: &Fleet, one: &Recorded, id: &str, seen: bool) {
     let now = fleet.clock.now();
@@ -114,9 +87,13 @@ async fn put(fleet: &Fleet, one: &Recorded, id: &str, seen: bool) {
     let above = [chain.authority().clone()];
     let verified = verify_pck(leaf.clone(), &above, &issuers, None, None, then);
     let verified = verified.expect("a genuine certificate");
-    let mut platform = row(id, id, now);
-    platform.fmspc = Some(leaf.fmspc());
-    platform.ca = Some(verified.ca());
+    let platform = PlatformRow {
+        ppid_hash: Some(id.to_owned()),
+        fmspc: Some(leaf.fmspc()),
+        ca: Some(verified.ca()),
+        state: PlatformState::Ready,
+        ..PlatformRow::new(id.to_owned(), leaf.pce_id(), now)
+    };
     let mut write = PlatformWrite::new(platform);
     write.certificates = vec![NewPck::new(&verified, pem.into(), "a recorded quote", now)];
     let store = fleet.server().collateral.store();
@@ -131,21 +108,7 @@ async fn put(fleet: &Fleet, one: &Recorded, id: &str, seen: bool) {
     if !seen {
         return;
     }
-    let domain = match quote.body() {
-        QuoteBody::Sgx(_) => None,
-        QuoteBody::Td(report) => Some(DomainEvidence {
-            tee_tcb_svn: report.tee_tcb_svn,
-            tee_tcb_svn2: report.tee_tcb_svn2,
-            seen: now,
-        }),
-    };
-    let said = EvidenceRow {
-        tee: quote.tee(),
-        qe_isv_svn: quote.qe_report().isv_svn,
-        pck_tcb: leaf.tcbm(),
-        seen: now,
-        domain,
-    };
+    let said = EvidenceRow::of(&quote, leaf.tcbm(), now);
     let noted = store.note_evidence(id, &said).await.expect("the store");
     assert_eq!(noted, EvidenceNoted::Kept);
 }

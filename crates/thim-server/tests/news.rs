@@ -369,11 +369,14 @@ async fn one_refusal_after_a_long_outage_loses_nothing_and_ten_refusals_do() {
         fleet.clock.advance_millis(3_700_000);
         deliver(&fleet).await;
     };
-    fleet.clock.advance_millis(60_000);
-    fleet.management().recovery(0).expect("a number");
-    fleet.clock.advance_millis(3_700_000);
-    fleet.refresh().await;
-    look(&fleet).await;
+    let something_new = async || {
+        fleet.clock.advance_millis(60_000);
+        fleet.management().recovery(0).expect("a number");
+        fleet.clock.advance_millis(3_700_000);
+        fleet.refresh().await;
+        look(&fleet).await;
+    };
+    something_new().await;
     for _ in 0..12 {
         tried(How::Status(503)).await;
     }
@@ -384,11 +387,7 @@ async fn one_refusal_after_a_long_outage_loses_nothing_and_ten_refusals_do() {
     deliver(&fleet).await;
     assert!(!receiver.taken().is_empty());
 
-    fleet.clock.advance_millis(60_000);
-    fleet.management().recovery(0).expect("a number");
-    fleet.clock.advance_millis(3_700_000);
-    fleet.refresh().await;
-    look(&fleet).await;
+    something_new().await;
     for _ in 0..9 {
         tried(How::Status(404)).await;
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use thim_verify::UnixTime;
-use thim_verify::amd::Product;
+use thim_verify::amd::{Product, SnpTcb};
 
 use super::rule::{AmdMinimum, AmdRule, Rule};
 
@@ -176,6 +176,12 @@ impl AmdRule {
     ) -> Option<&'a AmdMinimum> {
         let from_table = || table.minimum(product, self.lag_days?, now);
         self.minimum(product, now).or_else(from_table)
+    }
+
+    /// The least TCB of a product at an instant, by the rule and the table that came with this program.
+    pub fn least_tcb(&self, product: Product, now: UnixTime) -> Option<SnpTcb> {
+        let found = self.effective_minimum(AmdTable::builtin(), product, now);
+        found.map(AmdMinimum::tcb)
     }
 }
 

@@ -263,11 +263,20 @@ impl Ledger {
 
     /// The newest draft, if it can be promoted: one that is older than what was promoted is overtaken.
     pub fn draft(&self) -> Option<&Version> {
-        let promoted = self.promotions.iter().map(|one| one.version).max();
-        let mut drafts = self.versions.values().rev();
-        drafts
+        let mut versions = self.versions.values().rev();
+        versions
             .find(|version| version.is_draft)
-            .filter(|draft| promoted.is_none_or(|promoted| draft.number > promoted))
+            .filter(|draft| !self.is_overtaken(draft.number))
+    }
+
+    /// Whether a version that is newer, or this one, was promoted.
+    pub fn is_overtaken(&self, number: u32) -> bool {
+        self.newest_promoted()
+            .is_some_and(|newest| newest >= number)
+    }
+
+    fn newest_promoted(&self) -> Option<u32> {
+        self.promotions.iter().map(|one| one.version).max()
     }
 
     /// Whether a version can be promoted from an instant on.
@@ -275,17 +284,12 @@ impl Ledger {
     /// # Errors
     /// What is in the way: a newer version that was promoted, or an older one that is to take effect after it.
     pub fn may_promote(&self, number: u32, effective: UnixTime) -> Result<(), String> {
-        let mut all = self.promotions.iter();
-        if let Some(newer) = all
-            .clone()
-            .map(|one| one.version)
-            .max()
-            .filter(|newer| *newer >= number)
-        {
+        if let Some(newer) = self.newest_promoted().filter(|newer| *newer >= number) {
             return Err(format!(
                 "version {newer} was promoted, which is newer; draft the rule anew"
             ));
         }
+        let mut all = self.promotions.iter();
         match all.find(|one| one.effective > effective) {
             Some(waiting) => Err(format!(
                 "version {} is to take effect later, at {}; withdraw it first",

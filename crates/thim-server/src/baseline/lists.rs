@@ -163,12 +163,6 @@ impl Lists {
         numbers.min()
     }
 
-    /// The lowest number that the newest lists name.
-    pub fn lowest(&self) -> Option<EvaluationNumber> {
-        let all = self.both().flat_map(|list| list.entries.iter());
-        all.map(|entry| entry.number).min()
-    }
-
     /// The numbers that an unexpired list of either TEE still names, lowest first; empty where none is unexpired.
     pub fn signed_now(&self, now: UnixTime) -> Vec<EvaluationNumber> {
         let mut numbers: Vec<_> = self

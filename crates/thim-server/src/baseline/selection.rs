@@ -115,7 +115,8 @@ pub fn select(
         // A list that got shorter, or is gone, takes nothing back.
         (None, Some(reached), _) => named(reached, true),
         (None, None, Selector::LagDays(lag_days)) => {
-            let lowest = vendor.lists.lowest().ok_or(NotSelected::NoList)?;
+            let entries = vendor.lists.entries();
+            let lowest = entries.first().ok_or(NotSelected::NoList)?.number;
             // What is old enough the vendor signs no longer.
             if rule.on_retired == OnRetired::Refuse {
                 return Err(NotSelected::NoneOldEnough { lag_days });

@@ -2,12 +2,11 @@
 //! enough stands in `THIM-Baseline` beside it.
 
 use thim_verify::UnixTime;
-use thim_verify::amd::{ProductFacts, SnpTcb, TcbVersion};
+use thim_verify::amd::{ProductFacts, TcbVersion};
 
 use super::Baselines;
-use crate::baseline::amd_table::AmdTable;
 use crate::baseline::verdict::short_of;
-use crate::baseline::{AmdRule, BaselineTee, Judgement, Rule, Scope, Verdict};
+use crate::baseline::{BaselineTee, Judgement, Rule, Scope, Verdict};
 
 impl Baselines {
     /// The value of `THIM-Baseline` for a TCB of a product: a structured field (RFC 9651), `default; version=3; verdict=below;
@@ -32,7 +31,7 @@ impl Baselines {
         }
         let reported = tcb.decode(facts).ok();
         let judged = |rule: &Rule| {
-            let minimum = minimum(rule.amd()?, facts, now);
+            let minimum = rule.amd()?.least_tcb(facts.product(), now);
             let verdict = Judgement::of_amd(minimum.as_ref(), reported.as_ref()).verdict;
             Some((verdict, minimum))
         };
@@ -62,9 +61,4 @@ impl Baselines {
         }
         Some(text)
     }
-}
-
-fn minimum(rule: &AmdRule, facts: &ProductFacts, now: UnixTime) -> Option<SnpTcb> {
-    let found = rule.effective_minimum(AmdTable::builtin(), facts.product(), now)?;
-    Some(found.tcb())
 }

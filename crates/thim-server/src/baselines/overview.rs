@@ -223,8 +223,7 @@ fn promoted_last(ledger: &Ledger, now: UnixTime) -> Option<&Version> {
 
 fn version(ledger: &Ledger, version: &Version, now: UnixTime) -> BaselineVersion {
     let in_force = ledger.in_force(now).map(|one| one.version.number);
-    let newest = ledger.promotions().iter().map(|one| one.version).max();
-    let state = if version.is_draft && newest.is_some_and(|newest| newest > version.number) {
+    let state = if version.is_draft && ledger.is_overtaken(version.number) {
         "overtaken"
     } else if version.is_draft {
         "draft"

@@ -118,11 +118,7 @@ impl Table {
     pub(super) fn raise(&self, reached: &Reached) {
         for ((scope, tee, version), number) in reached {
             let Some(tee) = tee.intel() else { continue };
-            let lines = match scope.as_str() {
-                DEFAULT => Some(&self.default),
-                "floor" => Some(&self.floor),
-                tenant => self.tenants.get(tenant),
-            };
+            let lines = self.of_scope(scope.as_str());
             let mut entries = lines.into_iter().flat_map(|lines| lines.of(tee));
             if let Some(entry) = entries.find(|entry| entry.version == *version) {
                 entry.reached.fetch_max(*number, Ordering::AcqRel);
@@ -143,12 +139,15 @@ impl Table {
     }
 
     fn entry(&self, scope: &str, tee: Tee, place: usize) -> Option<&Entry> {
-        let lines = match scope {
-            DEFAULT => &self.default,
-            "floor" => &self.floor,
-            tenant => self.tenants.get(tenant)?,
-        };
-        lines.of(tee).get(place)
+        self.of_scope(scope)?.of(tee).get(place)
+    }
+
+    fn of_scope(&self, scope: &str) -> Option<&Lines> {
+        match scope {
+            DEFAULT => Some(&self.default),
+            "floor" => Some(&self.floor),
+            tenant => self.tenants.get(tenant),
+        }
     }
 
     /// Every line with its scope.
@@ -334,12 +333,9 @@ impl Baselines {
         for (scope, lines) in table.lines() {
             for tee in [Tee::Sgx, Tee::Tdx] {
                 let entry = table.in_force(lines, tee, now);
-                let place = lines.of(tee).iter();
                 let place = entry.and_then(|entry| {
-                    let mut place = place.enumerate();
-                    place
-                        .find(|(_, one)| std::ptr::eq(*one, entry))
-                        .map(|(place, _)| place)
+                    let mut line = lines.of(tee).iter();
+                    line.position(|one| std::ptr::eq(one, entry))
                 });
                 // What is to come has to be here before it does, also where nothing is in force yet.
                 for coming in lines.of(tee).get(place.unwrap_or(0)..).unwrap_or_default() {
@@ -381,24 +377,21 @@ impl Baselines {
         }
         let due = self.due(&moves, vendor, now).await?;
         let mut rows = Vec::new();
-        for (scope, tee, place, _, number) in &due {
+        for (scope, tee, place, _, number) in due {
             let scope: Scope = scope.parse().expect("scopes came out of the books");
-            if let Some(entry) = table.entry(scope.as_str(), *tee, *place) {
+            if let Some(entry) = table.entry(scope.as_str(), tee, place) {
                 rows.push(ReachedRow {
                     scope,
-                    tee: BaselineTee::from(*tee),
+                    tee: BaselineTee::from(tee),
                     version: entry.version,
-                    number: *number,
+                    number,
                 });
             }
         }
         // In the store first: what was served once is not taken back by a restart.
         self.note_reached(rows, now).await?;
-        for (scope, tee, place, _, number) in due {
-            if let Some(entry) = table.entry(&scope, tee, place) {
-                entry.reached.fetch_max(number, Ordering::AcqRel);
-            }
-        }
+        // An act may have made another table meanwhile: readers look at that one.
+        self.table.load().raise(&self.reached.load());
         Ok(())
     }
 

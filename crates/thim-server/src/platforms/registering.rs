@@ -719,27 +719,7 @@ pub(super) fn material(registration: &Registration) -> Result<Material, Platform
 }
 
 pub(super) fn new_row(hash: &str, pce_id: PceId, now: UnixTime) -> PlatformRow {
-    PlatformRow {
-        id: hash.chars().take(ID_DIGITS).collect(),
-        pce_id,
-        ppid_hash: None,
-        enc_ppid_hash: None,
-        manifest_hash: None,
-        enc_ppid: None,
-        manifest: None,
-        fmspc: None,
-        ca: None,
-        cached_keys: None,
-        state: PlatformState::New,
-        cause: Cause::None,
-        detail: String::new(),
-        since: now,
-        origin: PlatformOrigin::Registered,
-        registered: now,
-        fetched: None,
-        fetched_number: 0,
-        due: None,
-    }
+    PlatformRow::new(hash.chars().take(ID_DIGITS).collect(), pce_id, now)
 }
 
 /// When to try again what failed, in seconds.

@@ -4,11 +4,11 @@
 //! leaves a trace; a platform that the register does not know is not registered by it. A quote does not say when it was
 //! made: what is kept is the latest by when it was seen, and an old quote that comes again counts as seen now.
 
-use thim_verify::{Outcome, QuoteBody, QuoteCheck, QuoteFindings, RawTcb, UnixTime};
+use thim_verify::{Outcome, QuoteCheck, QuoteFindings, UnixTime};
 
 use super::Platforms;
 use crate::sealing::Purpose;
-use crate::store::{DomainEvidence, EvidenceNoted, EvidenceRow};
+use crate::store::{EvidenceNoted, EvidenceRow};
 
 /// What a genuine quote says of its platform. Has no `Debug`: a hash of the PPID is inside.
 pub struct SeenInQuote {
@@ -34,26 +34,10 @@ impl Platforms {
         if findings.status().is_none() || !unrevoked {
             return Err(not_genuine.to_owned());
         }
-        let quote = findings.quote();
-        let domain = match quote.body() {
-            QuoteBody::Sgx(_) => None,
-            QuoteBody::Td(report) => Some(DomainEvidence {
-                tee_tcb_svn: report.tee_tcb_svn,
-                tee_tcb_svn2: report.tee_tcb_svn2,
-                seen: now,
-            }),
-        };
         let leaf = chain.leaf();
-        let pck_tcb: RawTcb = leaf.tcbm();
         Ok(SeenInQuote {
             ppid_hash: self.identity.keyed(Purpose::Ppid, &leaf.ppid().0),
-            row: EvidenceRow {
-                tee: quote.tee(),
-                qe_isv_svn: quote.qe_report().isv_svn,
-                pck_tcb,
-                seen: now,
-                domain,
-            },
+            row: EvidenceRow::of(findings.quote(), leaf.tcbm(), now),
         })
     }
 

@@ -63,7 +63,7 @@ pub fn artefact(
             };
             // The caller's own word is not the baseline's.
             let asked = match decided {
-                Some(one) if !one.by_baseline && version_is_told(one) => "; asked",
+                Some(one) if !one.by_baseline && one.version > 0 => "; asked",
                 Some(_) | None => "",
             };
             headers.insert(
@@ -80,10 +80,6 @@ pub fn artefact(
         answer.hit,
         asked,
     )
-}
-
-const fn version_is_told(decided: &Decided<'_>) -> bool {
-    decided.version > 0
 }
 
 /// A 200 or 304 from an edition past its time, for a baseline that wants it all the same: marked, and good for a second.

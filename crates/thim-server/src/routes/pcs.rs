@@ -254,7 +254,10 @@ pub fn at_once(
     if ask == Ask::Fmspcs || is_version_3_identity(target, ask) {
         return None;
     }
-    let response = match (service.collateral.peek(ask, now), archive(ask, decided)) {
+    let response = match (
+        service.collateral.peek(ask, now),
+        archive(ask, decided).filter(is_retired),
+    ) {
         (Some(found), _) => answer::artefact(&found, shape, headers, decided.as_ref(), now),
         (None, Some((key, decided))) => {
             let view = service.collateral.view();
@@ -351,7 +354,7 @@ async fn outcome(
         (ask, decided) = decide().map_err(Failure::NotServed)?;
     }
     // What the vendor has retired it is not asked for again.
-    if let Some((key, decided)) = archive(ask, decided) {
+    if let Some((key, decided)) = archive(ask, decided).filter(is_retired) {
         // Until its grace is over it is served like any other.
         let held = match service.collateral.peek(ask, now) {
             Some(found) => Some(found),
@@ -393,9 +396,8 @@ async fn outcome(
             now,
         )),
         Err(refusal) => {
-            let may = decided.filter(|decided| decided.serve_archived && decided.by_baseline);
-            if let (Some(decided), Ask::Subject(subject, Choice::Number(number))) = (may, ask)
-                && let Ok(Some(ready)) = service.collateral.archived(subject.key(number), now).await
+            if let Some((key, decided)) = archive(ask, decided)
+                && let Ok(Some(ready)) = service.collateral.archived(key, now).await
             {
                 service.collateral.metrics().served_archived();
                 return Ok(answer::archived(&ready, shape, headers, &decided, now));
@@ -405,13 +407,18 @@ async fn outcome(
     }
 }
 
-/// Whose retired number a baseline stays on: the key to look for in the archive.
+/// What a baseline lets be served past its time: the key to look for in the archive.
 fn archive<'a>(ask: Ask, decided: Option<Decided<'a>>) -> Option<(ArtefactKey, Decided<'a>)> {
-    let decided = decided.filter(|one| one.is_archive && one.serve_archived && one.by_baseline)?;
+    let decided = decided.filter(|one| one.serve_archived && one.by_baseline)?;
     match ask {
         Ask::Subject(subject, Choice::Number(number)) => Some((subject.key(number), decided)),
         Ask::Artefact(_) | Ask::Fmspcs | Ask::Subject(..) => None,
     }
+}
+
+/// Whether the vendor signs the number no longer, and the baseline stays on it: then nobody is asked first.
+const fn is_retired((_, decided): &(ArtefactKey, Decided<'_>)) -> bool {
+    decided.is_archive
 }
 
 /// Identities have one format in API versions 3 and 4, so a document does not tell which API it came from.

@@ -8,7 +8,7 @@
 
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use thim_verify::{RawTcb, Tee, TeeTcbSvn, UnixTime};
+use thim_verify::{Quote, QuoteBody, RawTcb, Tee, TeeTcbSvn, UnixTime};
 
 use super::read::parsed;
 use super::{Store, StoreError, damaged, time};
@@ -51,6 +51,24 @@ pub enum EvidenceNoted {
 }
 
 impl EvidenceRow {
+    /// What a quote says of its platform, seen at an instant. `pck_tcb` is of the PCK certificate that it stood on.
+    pub fn of(quote: &Quote, pck_tcb: RawTcb, seen: UnixTime) -> Self {
+        Self {
+            tee: quote.tee(),
+            qe_isv_svn: quote.qe_report().isv_svn,
+            pck_tcb,
+            seen,
+            domain: match quote.body() {
+                QuoteBody::Sgx(_) => None,
+                QuoteBody::Td(report) => Some(DomainEvidence {
+                    tee_tcb_svn: report.tee_tcb_svn,
+                    tee_tcb_svn2: report.tee_tcb_svn2,
+                    seen,
+                }),
+            },
+        }
+    }
+
     /// Whether `newer` says the same, and was seen so soon after this that writing it tells nobody anything.
     fn says(&self, newer: &Self) -> bool {
         let apart = newer.seen.secs().saturating_sub(self.seen.secs());

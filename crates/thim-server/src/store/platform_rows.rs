@@ -86,6 +86,33 @@ pub struct PlatformRow {
     pub due: Option<UnixTime>,
 }
 
+impl PlatformRow {
+    /// One that was registered at an instant, and of which nothing is known yet.
+    pub fn new(id: String, pce_id: PceId, at: UnixTime) -> Self {
+        Self {
+            id,
+            pce_id,
+            ppid_hash: None,
+            enc_ppid_hash: None,
+            manifest_hash: None,
+            enc_ppid: None,
+            manifest: None,
+            fmspc: None,
+            ca: None,
+            cached_keys: None,
+            state: PlatformState::New,
+            cause: Cause::None,
+            detail: String::new(),
+            since: at,
+            origin: PlatformOrigin::Registered,
+            registered: at,
+            fetched: None,
+            fetched_number: 0,
+            due: None,
+        }
+    }
+}
+
 /// A name a platform is asked for by.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AliasRow {

@@ -13,7 +13,7 @@ use thim_verify::UnixTime;
 use thim_verify::amd::{Product, SnpTcb, TcbComponent};
 
 use super::{NotExported, chosen};
-use crate::baseline::{AmdTable, BaselineTee, Scope, recoveries};
+use crate::baseline::{BaselineTee, Scope, recoveries};
 use crate::baselines::{Baselines, floor_of};
 
 /// A message of Trustee's reference value provider.
@@ -100,8 +100,7 @@ fn of_amd(
     let rules = [Some(&applied), floor.as_ref()].into_iter().flatten();
     let minimums: Vec<SnpTcb> = rules
         .filter_map(|one| one.rule.amd())
-        .filter_map(|rule| rule.effective_minimum(AmdTable::builtin(), product, now))
-        .map(|minimum| minimum.tcb())
+        .filter_map(|rule| rule.least_tcb(product, now))
         .collect();
     if minimums.is_empty() {
         return Err(NotExported::NoMinimum(product.name()));

@@ -7,7 +7,7 @@ use thim_verify::amd::{Product, SnpTcb};
 
 use super::report::CAUSES;
 use crate::baseline::verdict::short_of;
-use crate::baseline::{AmdRule, AmdTable, Judgement, Verdict};
+use crate::baseline::{AmdRule, Judgement, Verdict};
 use thim_verify::UnixTime;
 
 /// A chip.
@@ -41,10 +41,7 @@ pub fn standing(
     floor: Option<&AmdRule>,
     now: UnixTime,
 ) -> ChipStanding {
-    let least = |rule: &AmdRule| {
-        let found = rule.effective_minimum(AmdTable::builtin(), chip.product, now);
-        found.map(|minimum| minimum.tcb())
-    };
+    let least = |rule: &AmdRule| rule.least_tcb(chip.product, now);
     let own = least(rule);
     let floored = floor.and_then(least);
     let reported = chip.reported.as_ref();

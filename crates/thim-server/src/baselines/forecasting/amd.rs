@@ -63,8 +63,8 @@ impl Baselines {
         };
         // What takes effect later, by the act or by a minimum's own date, comes without another act: judged as of the last of it.
         let dates = rule.minimums.iter().filter_map(|one| one.effective);
-        let then = dates.chain(candidate.effective).max();
-        let then = then.map_or(now, |then| then.max(now));
+        let then = candidate.judged_at(now);
+        let then = dates.max().map_or(then, |last| last.max(then));
         let before = judge(&current, floor, now);
         let after = judge(after_rule, after_floor, then);
         let column = |name: &str, rule: &AmdRule, standings: &[amd::ChipStanding]| {

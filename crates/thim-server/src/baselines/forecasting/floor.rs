@@ -4,7 +4,7 @@ use thim_verify::amd::Product;
 use thim_verify::{EvaluationNumber, UnixTime};
 
 use super::{Candidate, number};
-use crate::baseline::{AmdTable, BaselineTee, Books, Rule, Scope, Vendor, select};
+use crate::baseline::{BaselineTee, Books, Rule, Scope, Vendor, select};
 use crate::baselines::{Applied, Baselines, applied, floor_of};
 use crate::view::View;
 
@@ -37,9 +37,7 @@ impl Baselines {
         if candidate.scope == Scope::Floor {
             return None;
         }
-        let now = candidate
-            .effective
-            .map_or(now, |effective| effective.max(now));
+        let now = candidate.judged_at(now);
         let floor = floor_of(&self.look(), candidate.tee, now)?;
         let view = self.collateral().view();
         let vendor = Vendor {
@@ -54,15 +52,12 @@ impl Baselines {
                     format!("evaluation number {number} is below the operator's floor, {least}")
                 })
             }
-            (Rule::Amd(rule), Rule::Amd(floor)) => {
-                let table = AmdTable::builtin();
-                Product::ALL.into_iter().find_map(|product| {
-                    let least = floor.effective_minimum(table, product, now)?.tcb();
-                    let wanted = rule.effective_minimum(table, product, now)?.tcb();
-                    (!wanted.covers(&least))
-                        .then(|| format!("the minimum for {product} is below the operator's floor"))
-                })
-            }
+            (Rule::Amd(rule), Rule::Amd(floor)) => Product::ALL.into_iter().find_map(|product| {
+                let least = floor.least_tcb(product, now)?;
+                let wanted = rule.least_tcb(product, now)?;
+                (!wanted.covers(&least))
+                    .then(|| format!("the minimum for {product} is below the operator's floor"))
+            }),
             (Rule::Amd(_), Rule::Intel(_)) | (Rule::Intel(_), Rule::Amd(_)) => None,
         }
     }

@@ -1,11 +1,11 @@
 //! What a forecast goes by: the newest editions of a number, and the fleet out of the register.
 
+use std::collections::BTreeSet;
+
 use thim_verify::{
     Certificate, Digest, Enclave, EvaluationNumber, Fmspc, PckCertificate, PlatformTcb, Tee,
     UnixTime,
 };
-
-use std::collections::BTreeSet;
 
 use super::PAGE;
 use crate::baseline::Choice;

@@ -42,9 +42,7 @@ impl Baselines {
         let current = now_holds.rule.intel().cloned().unwrap_or_default();
         let current_number = number(self.selection(&now_holds, candidate.tee, &view, now));
         // What takes effect later is judged as of then.
-        let then = candidate
-            .effective
-            .map_or(now, |effective| effective.max(now));
+        let then = candidate.judged_at(now);
         let wanted = number(Some(select(rule, vendor, None, then)));
         let is_floor = candidate.scope == Scope::Floor;
         let (after_rule, after_number) = if is_floor {

@@ -33,6 +33,13 @@ pub struct Candidate {
     pub effective: Option<UnixTime>,
 }
 
+impl Candidate {
+    /// The instant it is judged as of: when it takes effect, and never before now.
+    fn judged_at(&self, now: UnixTime) -> UnixTime {
+        self.effective.map_or(now, |effective| effective.max(now))
+    }
+}
+
 /// What somebody wants foreseen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {

@@ -57,25 +57,19 @@ fn line(cause: Cause, at: UnixTime) -> TimelineRow {
 fn healthy() -> Known {
     Known {
         row: PlatformRow {
-            id: "0123456789abcdef".to_owned(),
-            pce_id: "0000".parse().expect("a PCE id"),
             ppid_hash: Some("hash".to_owned()),
-            enc_ppid_hash: None,
-            manifest_hash: None,
-            enc_ppid: None,
-            manifest: None,
             fmspc: Some("50806F53494D".parse().expect("an FMSPC")),
             ca: Some(PckCa::Processor),
-            cached_keys: None,
             state: PlatformState::Ready,
-            cause: Cause::None,
             detail: "2 certificates".to_owned(),
-            since: NOW,
-            origin: PlatformOrigin::Registered,
-            registered: NOW,
             fetched: Some(NOW),
             fetched_number: 18,
             due: Some(NOW),
+            ..PlatformRow::new(
+                "0123456789abcdef".to_owned(),
+                "0000".parse().expect("a PCE id"),
+                NOW,
+            )
         },
         names: vec![AliasRow {
             qe_id: "A0".to_owned(),
